@@ -1,0 +1,65 @@
+"""From calibrated coronagraphic exposures to a contrast curve, every decision visible and changeable.
+
+Names are loaded when first used, so that `import corontools` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from corontools.association import Association
+    from corontools.coron import AlignedRefs, ContrastCurve, KlipResult, PSFStack, Zones, combine, coron3, replay
+    from corontools.dq import DQ
+    from corontools.errors import DataError
+    from corontools.exposure import Exposure
+    from corontools.meta import Meta
+    from corontools.result import Result
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AlignedRefs": "coron",
+    "Association": "association",
+    "ContrastCurve": "coron",
+    "DQ": "dq",
+    "DataError": "errors",
+    "Exposure": "exposure",
+    "KlipResult": "coron",
+    "Meta": "meta",
+    "PSFStack": "coron",
+    "Result": "result",
+    "Zones": "coron",
+    "combine": "coron",
+    "coron3": "coron",
+    "replay": "coron",
+}
+__all__ = [
+    "DQ",
+    "AlignedRefs",
+    "Association",
+    "ContrastCurve",
+    "DataError",
+    "Exposure",
+    "KlipResult",
+    "Meta",
+    "PSFStack",
+    "Result",
+    "Zones",
+    "combine",
+    "coron3",
+    "replay",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'corontools' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"corontools.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,176 @@
+"""Association: which exposures belong together, as the JSON files of the archive say."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from corontools.errors import DataError
+from corontools.exposure import Exposure
+
+__all__ = ["Association"]
+
+
+@dataclass(frozen=True, repr=False)
+class Association:
+    """Members of one coronagraphic product.
+
+    Attributes
+    ----------
+    product : str
+        Root name of the product; never a path.
+    id : str
+        Association identifier ("c1001").
+    science_paths, reference_paths : tuple of Path
+        Exposures of the science target, and of the reference stars ("psf" members), in their order.
+    path : Path
+        The association file.
+    pool : str
+        The pool it came from; written as ASNPOOL.
+    """
+
+    product: str
+    id: str
+    science_paths: tuple[Path, ...]
+    reference_paths: tuple[Path, ...]
+    path: Path
+    pool: str = ""
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], *, product: str | None = None) -> Association:
+        """Read an association file; the old form ("coron") and the current one ("coron3") are both known.
+
+        Members are looked for beside the file; nothing is opened yet.
+
+        Parameters
+        ----------
+        path : path
+            JSON file.
+        product : str, optional
+            Name of the product where the file defines several.
+
+        Raises
+        ------
+        DataError
+            If the file isn't such JSON, has no or several products, no "science" or "psf" member, a product
+            name with a path in it, or members that don't exist (all are named at once).
+        """
+        path = Path(path)
+        table = _load(path)
+        chosen = _choose(_products(table, path), product, path)
+        name = _safe_name(chosen.get("name"), path)
+        kinds = _members(chosen, path)
+        asn = cls(
+            product=name,
+            id=_safe_name(table.get("asn_id", "a0000"), path),
+            science_paths=tuple(path.parent / member for member in kinds.get("science", ())),
+            reference_paths=tuple(path.parent / member for member in kinds.get("psf", ())),
+            path=path,
+            pool=str(table.get("asn_pool", "")),
+        )
+        _check(asn, kinds)
+        return asn
+
+    @cached_property
+    def science(self) -> tuple[Exposure, ...]:
+        """The science exposures, memory-mapped."""
+        return tuple(Exposure.read(path) for path in self.science_paths)
+
+    @cached_property
+    def references(self) -> tuple[Exposure, ...]:
+        """The exposures of the reference stars, memory-mapped."""
+        return tuple(Exposure.read(path) for path in self.reference_paths)
+
+    @cached_property
+    def psfmask(self) -> Exposure | None:
+        """Transmission of the coronagraph (1 = use), from `<science member>_psfmask.fits`; None where there is none."""
+        found = [p.with_name(f"{p.stem}_psfmask.fits") for p in self.science_paths]
+        return next((Exposure.read(p) for p in found if p.exists()), None)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return [
+            ("product", self.product),
+            ("science", ", ".join(p.name for p in self.science_paths)),
+            ("references", ", ".join(p.name for p in self.reference_paths)),
+        ]
+
+    def __repr__(self) -> str:
+        from corontools import display
+
+        return display.text(f"Association {self.id}", self._rows())
+
+    def _repr_html_(self) -> str:
+        from corontools import display
+
+        return display.html(f"Association {self.id}", self._rows())
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"association {path} does not exist") from error
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise DataError(f"association {path} is not JSON: {error}") from error
+    if not isinstance(table, dict):
+        raise DataError(f"association {path} holds a {type(table).__name__}, not an object with 'products'")
+    return table
+
+
+def _products(table: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
+    products = table.get("products")
+    if not isinstance(products, list) or not products or not all(isinstance(p, dict) for p in products):
+        raise DataError(f"association {path} defines no product; it needs a list 'products' with 'name' and 'members'")
+    return products
+
+
+def _choose(products: list[Mapping[str, Any]], wanted: str | None, path: Path) -> Mapping[str, Any]:
+    names = [str(p.get("name")) for p in products]
+    if wanted is not None:
+        if wanted not in names:
+            raise DataError(f"association {path} has no product {wanted!r} (found: {', '.join(names)})")
+        return products[names.index(wanted)]
+    if len(products) > 1:
+        raise DataError(f"association {path} defines {len(products)} products; choose one by name: {', '.join(names)}")
+    return products[0]
+
+
+def _safe_name(name: object, path: Path) -> str:
+    """A name that can become a file name in the output folder and nowhere else."""
+    text = name if isinstance(name, str) else ""
+    bare = text not in ("", ".", "..") and text == PurePosixPath(text).name == PureWindowsPath(text).name
+    if not bare or any(ord(c) < 32 for c in text) or len(text.encode()) > 200:
+        raise DataError(f"association {path}: {name!r} can't be a product name; use a plain name without a folder")
+    return text
+
+
+def _members(product: Mapping[str, Any], path: Path) -> dict[str, list[str]]:
+    members = product.get("members")
+    if not isinstance(members, list):
+        raise DataError(f"association {path}: product {product.get('name')!r} has no list of members")
+    kinds: dict[str, list[str]] = {}
+    for member in members:
+        name = member.get("expname") if isinstance(member, dict) else None
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise DataError(f"association {path}: a member needs 'expname' and 'exptype', found {member!r}")
+        kinds.setdefault(str(member.get("exptype", "")).lower(), []).append(name)
+    return kinds
+
+
+def _check(asn: Association, kinds: Mapping[str, list[str]]) -> None:
+    found = ", ".join(f"{kind or 'no exptype'} x{len(names)}" for kind, names in kinds.items()) or "none"
+    if not asn.reference_paths:
+        raise DataError(
+            f"association {asn.id!r} has no 'psf' member (found: {found}); "
+            "give references with PSFStack.from_exposures(...)"
+        )
+    if not asn.science_paths:
+        raise DataError(f"association {asn.id!r} has no 'science' member (found: {found})")
+    missing = [str(p) for p in (*asn.science_paths, *asn.reference_paths) if not p.is_file()]
+    if missing:
+        raise DataError(f"association {asn.id!r}: {len(missing)} member(s) missing: {', '.join(missing)}")

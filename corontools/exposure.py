@@ -1,0 +1,277 @@
+"""Exposure: the one container that goes in and out of every subject."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from corontools.dq import DQ
+from corontools.errors import DataError
+from corontools.meta import Meta
+
+__all__ = ["Exposure"]
+
+BAD = np.uint32(DQ.DO_NOT_USE)
+VARIANCES = ("poisson", "rnoise", "flat")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Exposure:
+    """Images with their errors, flags and what is known of them; immutable.
+
+    Parameters
+    ----------
+    data : ndarray, shape (..., y, x)
+        Pixels in `meta.unit`; NaN means no data.
+    err : ndarray, same shape, optional
+        1-sigma errors.
+    dq : ndarray of uint32, same shape, optional
+        Bits of `DQ`; 0 is good.
+    meta : Meta, optional
+    wcs : astropy.wcs.WCS, optional
+        Celestial, two-dimensional.
+    variances : mapping, optional
+        Variances "poisson", "rnoise", "flat", each of data's shape.
+    extensions : sequence of corontools.fits.Extension, optional
+        What the file held besides; copied into the file that `save` writes.
+    source : str, optional
+        The Python call that gives this exposure again; kept by `read` and by the verbs.
+
+    Raises
+    ------
+    DataError
+        If data has fewer than two axes or no pixel, or another array differs from it in shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cube = np.ones((2, 5, 4)); cube[0, 1, 2] = np.nan
+    >>> exposure = Exposure(cube)
+    >>> exposure.n_int, int(exposure.good.sum()), exposure.center
+    (2, 39, (1.5, 2.0))
+    """
+
+    data: np.ndarray
+    err: np.ndarray | None = None
+    dq: np.ndarray | None = None
+    meta: Meta = field(default_factory=Meta)
+    wcs: Any = None
+    variances: Mapping[str, np.ndarray] = field(default_factory=dict)
+    extensions: Sequence[Any] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        data = _readonly(self.data)
+        if data.ndim < 2 or data.size == 0:
+            raise DataError(f"an exposure needs an array (..., y, x) with pixels, found shape {data.shape}")
+        if data.dtype.kind not in "fiub":
+            raise DataError(f"an exposure needs real numbers, found {data.dtype}")
+        if data.dtype.kind != "f":
+            data = _readonly(data.astype(np.float64))
+        dq = None if self.dq is None else _readonly(np.asarray(self.dq).astype(np.uint32, copy=False))
+        err = None if self.err is None else _readonly(self.err)
+        variances = {name: _readonly(value) for name, value in self.variances.items()}
+        for name, value in {"err": err, "dq": dq, **variances}.items():
+            if value is not None and value.shape != data.shape:
+                raise DataError(f"{self._name}: {name} has shape {value.shape}, data has {data.shape}")
+        for name, value in {"data": data, "err": err, "dq": dq}.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "variances", MappingProxyType(variances))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Exposure:
+        """Read SCI, ERR, DQ and VAR_* of a JWST file, or the first image of any FITS file.
+
+        Floating-point images are memory-mapped; other extensions are kept for `save`.
+
+        Raises
+        ------
+        DataError
+            If the file can't be read, is cut short or holds no image.
+        """
+        from corontools.products import read_exposure
+
+        return read_exposure(path)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write as a JWST product (ImageModel, CubeModel or QuadModel by the number of axes), whole or not at all."""
+        from corontools.products import write_exposure
+
+        return write_exposure(self, path, overwrite=overwrite)
+
+    def with_(self, **changes: Any) -> Exposure:
+        """Copy with the named attributes changed; what made it is no longer known unless `source` is given."""
+        return replace(self, **{"source": "", **changes})
+
+    @property
+    def _name(self) -> str:
+        return self.meta.filename or self.meta.title
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the data."""
+        return self.data.shape
+
+    @property
+    def n_int(self) -> int:
+        """Number of integrations: images along all axes before the last two."""
+        return int(np.prod(self.data.shape[:-2], dtype=int))
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """0-based (x, y) of the star; the middle of the image where `meta` doesn't say."""
+        ny, nx = self.data.shape[-2:]
+        return self.meta.center or ((nx - 1) / 2, (ny - 1) / 2)
+
+    @cached_property
+    def good(self) -> np.ndarray:
+        """True where data are finite and DO_NOT_USE is not set."""
+        good = np.isfinite(self.data)
+        if self.dq is not None:
+            good &= (self.dq & BAD) == 0
+        return _readonly(good)
+
+    @cached_property
+    def variance(self) -> np.ndarray | None:
+        """Square of `err`, else the sum of the variances, else None; NaN where unknown."""
+        if self.err is not None:
+            return _readonly(np.square(self.err, dtype=np.float64))
+        if self.variances:
+            return _readonly(np.sum([np.asarray(v, np.float64) for v in self.variances.values()], axis=0))
+        return None
+
+    @property
+    def cube(self) -> Exposure:
+        """The same with exactly three axes (n_int, y, x)."""
+        if self.data.ndim == 3:
+            return self
+        shape = (self.n_int, *self.data.shape[-2:])
+        return self._mapped(lambda array: array.reshape(shape), source=self.source)
+
+    def flags(self) -> np.ndarray:
+        """DQ as a new array; zeros where there is none."""
+        return np.zeros(self.data.shape, np.uint32) if self.dq is None else self.dq.copy()
+
+    def select(self, integrations: int | Sequence[int] | slice) -> Exposure:
+        """Integrations by index (always keeps the axis)."""
+        cube = self.cube
+        index = np.atleast_1d(np.arange(cube.n_int)[integrations])
+        kept = tuple(e for e in self.extensions if e.name != "INT_TIMES")
+        call = f".select({[int(i) for i in index]})"
+        return cube._mapped(lambda array: array[index], extensions=kept, source=self.source and self.source + call)
+
+    def crop(self, size: int | tuple[int, int], *, center: tuple[float, float] | None = None) -> Exposure:
+        """Cut a (height, width) box around the star (or `center`); WCS and centre follow.
+
+        Raises
+        ------
+        DataError
+            If the box leaves the image.
+        """
+        height, width = (size, size) if isinstance(size, int) else size
+        x, y = center or self.center
+        x0, y0 = round(x - (width - 1) / 2), round(y - (height - 1) / 2)
+        ny, nx = self.data.shape[-2:]
+        if x0 < 0 or y0 < 0 or x0 + width > nx or y0 + height > ny or min(height, width) < 1:
+            raise DataError(
+                f"{self._name}: a box of {height} x {width} px around ({x:g}, {y:g}) "
+                f"is not inside the image of {ny} x {nx} px; give a smaller size"
+            )
+        rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
+        moved = self.meta.with_(center=(self.center[0] - x0, self.center[1] - y0))
+        wcs = None if self.wcs is None else self.wcs.slice((rows, columns))
+        call = f".crop(({height}, {width}), center=({x!r}, {y!r}))"
+        return self._mapped(
+            lambda array: array[..., rows, columns],
+            meta=moved,
+            wcs=wcs,
+            extensions=(),  # an area map or a WCS model of the whole image would be wrong here
+            source=self.source and self.source + call,
+        )
+
+    def mask(self, bad: np.ndarray, *, bits: int = DQ.DO_NOT_USE) -> Exposure:
+        """Set DQ `bits` where `bad` (broadcast to data) is True; pixel values stay."""
+        where = np.broadcast_to(np.asarray(bad, bool), self.data.shape)
+        return self.with_(dq=self.flags() | np.where(where, np.uint32(bits), np.uint32(0)))
+
+    def reject_outliers(self, sigma: float = 5.0) -> Exposure:
+        """Flag pixels that leave the other integrations (OUTLIER and DO_NOT_USE); see `arrays.outliers.temporal`.
+
+        Nothing is flagged with fewer than three integrations: two can't tell which of them is wrong.
+        """
+        from corontools.arrays.outliers import temporal
+
+        cube = self.cube
+        found = temporal(cube.data, good=cube.good, err=cube.err, sigma=sigma)
+        dq = cube.flags() | np.where(found, np.uint32(DQ.OUTLIER | DQ.DO_NOT_USE), np.uint32(0))
+        return self.with_(
+            dq=dq.reshape(self.data.shape), source=self.source and f"{self.source}.reject_outliers(sigma={sigma!r})"
+        )
+
+    def repair(self, box: int = 3) -> Exposure:
+        """Fill bad pixels with the median of the good ones in a box around them; see `arrays.repair.fill`.
+
+        A filled pixel gets FLUX_ESTIMATED and DO_NOT_USE: it is a value to interpolate with, and has no weight.
+        An integration without a good pixel stays as it is.
+        """
+        from corontools.arrays.repair import fill
+
+        cube = self.cube
+        data = fill(cube.data, cube.good, box=box)
+        filled = ~cube.good & np.isfinite(data)
+        dq = cube.flags() | np.where(filled, np.uint32(DQ.FLUX_ESTIMATED | DQ.DO_NOT_USE), np.uint32(0))
+        shape = self.data.shape
+        return self.with_(
+            data=data.reshape(shape), dq=dq.reshape(shape), source=self.source and f"{self.source}.repair(box={box})"
+        )
+
+    def _mapped(self, function: Any, **changes: Any) -> Exposure:
+        """Copy in which `function` was applied to every array."""
+        return self.with_(
+            data=function(self.data),
+            err=None if self.err is None else function(self.err),
+            dq=None if self.dq is None else function(self.dq),
+            variances={name: function(value) for name, value in self.variances.items()},
+            **changes,
+        )
+
+    def _rows(self) -> list[tuple[str, str]]:
+        ny, nx = self.data.shape[-2:]
+        bad = 100 * (1 - float(self.good.mean()))
+        rows = [
+            ("images", f"{self.n_int} of {ny} x {nx} px, {self.data.dtype.name}"),
+            ("unit", self.meta.unit or "not given"),
+            ("star at", "({:.2f}, {:.2f}) px".format(*self.center)),
+            ("bad pixels", f"{bad:.2f} %"),
+        ]
+        if self.meta.pixel_scale:
+            rows.insert(2, ("pixel scale", f'{self.meta.pixel_scale:.4f}"/px'))
+        if self.meta.roll is not None:
+            rows.append(("roll", f"{self.meta.roll:.2f} deg"))
+        return rows
+
+    def __repr__(self) -> str:
+        from corontools import display
+
+        return display.text(f"Exposure: {self.meta.title}", self._rows(), [self.source] if self.source else ())
+
+    def _repr_html_(self) -> str:
+        from corontools import display
+
+        image = display.Picture.of(self.cube.data[0], caption="first integration", bad=~self.cube.good[0])
+        chain = [self.source] if self.source else ()
+        return display.html(f"Exposure: {self.meta.title}", self._rows(), pictures=[image], chain=chain)
+
+
+def _readonly(array: Any) -> np.ndarray:
+    """View that can't be written to; the caller's own array keeps its flag."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

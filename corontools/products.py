@@ -1,0 +1,136 @@
+"""Exposures as JWST products: which extension and keyword holds what."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits as astrofits
+
+from corontools import fits
+from corontools.errors import DataError
+from corontools.exposure import VARIANCES, Exposure
+from corontools.meta import KEYWORDS, Meta
+
+__all__ = ["MODELS", "headers", "read_exposure", "write_exposure"]
+
+MODELS = {2: "ImageModel", 3: "CubeModel", 4: "QuadModel"}
+# cards that describe the file's layout, not the exposure; astropy writes them anew
+LAYOUT = ("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "NAXIS4", "EXTEND", "PCOUNT",
+          "GCOUNT", "BSCALE", "BZERO", "EXTNAME", "EXTVER", "CHECKSUM", "DATASUM", "HISTORY")  # fmt: skip
+KNOWN = {"PRIMARY", "SCI", "ERR", "DQ", *(f"VAR_{name.upper()}" for name in VARIANCES)}
+
+
+def read_exposure(path: str | os.PathLike[str]) -> Exposure:
+    """Read a file as `Exposure`; see `Exposure.read`."""
+    hdus = fits.read(path)
+    primary, science = hdus[0], _science(hdus, path)
+    by_name = {hdu.name: hdu for hdu in reversed(hdus) if hdu.data is not None}
+    meta = Meta.from_headers(primary.header, science.header).with_(filename=Path(path).name)
+    planes = {name: by_name[name].data for name in KNOWN & set(by_name)}
+    return Exposure(
+        data=science.data,
+        err=planes.get("ERR"),
+        dq=planes.get("DQ"),
+        meta=meta,
+        wcs=_wcs(science.header),
+        variances={n: planes[f"VAR_{n.upper()}"] for n in VARIANCES if f"VAR_{n.upper()}" in planes},
+        # an empty VAR_FLAT is kept too: the ASDF extension may point to it
+        extensions=tuple(hdu for hdu in hdus[1:] if hdu.name not in planes and hdu is not science),
+        source=f"Exposure.read({str(path)!r})",
+    )
+
+
+def _science(hdus: Sequence[fits.Extension], path: str | os.PathLike[str]) -> fits.Extension:
+    """The SCI extension; in a file without extension names, the first image."""
+    named = [hdu for hdu in hdus if hdu.name == "SCI" and hdu.data is not None]
+    images = [hdu for hdu in hdus if hdu.data is not None and hdu.name not in KNOWN - {"PRIMARY", "SCI"}]
+    found = named or images[:1]
+    if not found:
+        names = ", ".join(hdu.name for hdu in hdus)
+        raise DataError(f"{path} has no image (SCI extension); found: {names}")
+    return found[0]
+
+
+def _wcs(header: astrofits.Header) -> Any:
+    """Celestial WCS of an image header, None where it has none."""
+    if "CTYPE1" not in header:
+        return None
+    from astropy.wcs import WCS, FITSFixedWarning, WcsError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)  # e.g. MJD-OBS set from DATE-OBS: no loss
+        try:
+            return WCS(header, naxis=2).celestial
+        except (WcsError, ValueError) as error:
+            raise DataError(f"the WCS in the SCI header can't be used: {error}") from error
+
+
+def headers(exposure: Exposure, cards: Mapping[str, Any] | None = None) -> tuple[astrofits.Header, astrofits.Header]:
+    """Primary and SCI header of a product: the cards that were read, what `meta` says now, `cards`, the history."""
+    meta = exposure.meta
+    primary, science = _carried(meta.primary), _carried(meta.science)
+    for name, key in KEYWORDS.items():
+        value = getattr(meta, name)
+        home = science if key in ("BUNIT", "ROLL_REF") else primary
+        if value not in (None, ""):
+            home[key] = value
+    if meta.pixel_scale:
+        science["PIXAR_A2"] = (meta.pixel_scale**2, "Nominal pixel area in arcsec^2")
+    if exposure.wcs is not None:
+        _replace_wcs(science, exposure.wcs)
+    if exposure.meta.center is not None and exposure.wcs is None:
+        science["CRPIX1"], science["CRPIX2"] = exposure.center[0] + 1, exposure.center[1] + 1
+    primary["DATAMODL"] = (MODELS.get(exposure.data.ndim, "CubeModel"), "Type of data model")
+    for key, value in (cards or {}).items():
+        primary[key] = value
+    for line in meta.history:
+        primary.add_history(line)
+    return primary, science
+
+
+def _carried(header: Any) -> astrofits.Header:
+    """Copy of a header without the cards that describe the layout of the old file."""
+    if header is None:
+        return astrofits.Header()
+    copy = astrofits.Header(header, copy=True)
+    for key in LAYOUT:
+        copy.remove(key, ignore_missing=True, remove_all=True)
+    return copy
+
+
+def _replace_wcs(header: astrofits.Header, wcs: Any) -> None:
+    """Write the WCS where it differs from the cards already there (after a crop, or made in memory)."""
+    same = "CTYPE1" in header and np.allclose([header["CRPIX1"], header["CRPIX2"]], wcs.wcs.crpix, rtol=0, atol=1e-9)
+    if not same:
+        header.update(wcs.to_header(relax=True))
+
+
+def write_exposure(
+    exposure: Exposure,
+    path: str | os.PathLike[str],
+    *,
+    cards: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write an exposure as a JWST product; see `Exposure.save`. `cards` go into the primary header."""
+    path = Path(path)
+    primary, science = headers(exposure, {"FILENAME": path.name, **(cards or {})})
+    hdus = [astrofits.PrimaryHDU(header=primary), _image("SCI", exposure.data, science)]
+    if exposure.err is not None:
+        hdus.append(_image("ERR", exposure.err, _unit_header(exposure)))
+    hdus.append(astrofits.ImageHDU(exposure.flags(), name="DQ"))
+    hdus += [_image(f"VAR_{name.upper()}", value) for name, value in exposure.variances.items()]
+    return fits.write(path, hdus, extensions=exposure.extensions, overwrite=overwrite)
+
+
+def _image(name: str, data: np.ndarray, header: astrofits.Header | None = None) -> astrofits.ImageHDU:
+    return astrofits.ImageHDU(np.asarray(data, np.float32), header=header, name=name)
+
+
+def _unit_header(exposure: Exposure) -> astrofits.Header:
+    return astrofits.Header([("BUNIT", exposure.meta.unit)] if exposure.meta.unit else [])

@@ -1,0 +1,136 @@
+"""Result: what every step of a chain gives; immutable, with the calls that made it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+
+from corontools.exposure import Exposure
+
+__all__ = ["Result", "call", "fingerprint", "verb"]
+
+P = ParamSpec("P")
+R = TypeVar("R", bound="Result")
+S = TypeVar("S", bound="Result")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """Base of all results.
+
+    Attributes
+    ----------
+    history : tuple of str
+        The chain that made it, one Python call a line. Products carry it in HISTORY, and
+        `corontools.replay` runs it again.
+    """
+
+    history: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def with_(self: R, **changes: Any) -> R:
+        """Copy with the named attributes changed; the history stays."""
+        return replace(self, **changes)
+
+    @property
+    def code(self) -> str:
+        """The chain as one Python expression."""
+        return "".join(self.history)
+
+    def digest(self) -> str:
+        """Rounded percentiles of the result's numbers: a fingerprint for a notebook that is a test."""
+        return fingerprint(self._values())
+
+    def explore(self) -> Any:
+        """Open the interactive view of this result (`corontools.widgets`)."""
+        from corontools.widgets import explore
+
+        return explore(self)
+
+    def _values(self) -> np.ndarray:
+        raise NotImplementedError(f"{type(self).__name__} has no digest")
+
+    def _rows(self) -> list[tuple[str, str]]:
+        return []
+
+    def _pictures(self) -> Sequence[Any]:
+        return ()
+
+    def __repr__(self) -> str:
+        from corontools import display
+
+        return display.text(type(self).__name__, self._rows(), self.history)
+
+    def _repr_html_(self) -> str:
+        from corontools import display
+
+        return display.html(type(self).__name__, self._rows(), pictures=self._pictures(), chain=self.history)
+
+
+def verb(method: Callable[Concatenate[R, P], S]) -> Callable[Concatenate[R, P], S]:
+    """Make a method that gives a new result append its own call to the result's history."""
+
+    @functools.wraps(method)
+    def recorded(self: R, /, *args: P.args, **kwargs: P.kwargs) -> S:
+        made = method(self, *args, **kwargs)
+        return made.with_(history=(*self.history, "." + call(method, self, *args, **kwargs)))
+
+    return recorded
+
+
+def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """The call as Python code, without the first argument (self or cls) and without defaults.
+
+    Examples
+    --------
+    >>> def crop(self, size, *, center=None): ...
+    >>> call(crop, None, 64, center=(3, 4))
+    'crop(64, center=(3, 4))'
+    """
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    words = []
+    for name, parameter in list(bound.signature.parameters.items())[1:]:
+        value = bound.arguments.get(name, parameter.default)
+        if value is parameter.default:
+            continue
+        positional = parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+        words.append(_code(value) if positional else f"{name}={_code(value)}")
+    return f"{function.__name__}({', '.join(words)})"
+
+
+def _code(value: Any) -> str:
+    """Python code that gives `value` again; arrays and exposures without a file go by their fingerprint."""
+    if isinstance(value, Exposure):
+        return value.source or f"exposure({fingerprint(value.data)!r})"
+    if isinstance(value, np.ndarray):
+        return f"array({fingerprint(value)!r})"
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if isinstance(value, Path):
+        return repr(str(value))
+    if isinstance(value, list | tuple):
+        inside = ", ".join(_code(item) for item in value)
+        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
+    return getattr(value, "code", None) or repr(value)
+
+
+def fingerprint(array: np.ndarray) -> str:
+    """Shape, share of finite values and five percentiles to 4 digits; equal for equal results on any machine.
+
+    Examples
+    --------
+    >>> fingerprint(np.arange(12.0).reshape(3, 4))
+    '3x4 100% 0 2.75 5.5 8.25 11'
+    """
+    array = np.asarray(array, np.float64)
+    finite = array[np.isfinite(array)]
+    shape = "x".join(str(n) for n in array.shape)
+    if not finite.size:
+        return f"{shape} 0%"
+    percentiles = " ".join(f"{value:.4g}" for value in np.percentile(finite, (0, 25, 50, 75, 100)))
+    return f"{shape} {100 * finite.size / array.size:.4g}% {percentiles}"

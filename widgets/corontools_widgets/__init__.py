@@ -1,0 +1,1 @@
+"""Views of corontools results; users import them from `corontools.widgets`."""
