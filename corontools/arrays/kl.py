@@ -1,0 +1,225 @@
+"""Karhunen-Loeve decomposition of reference images and the masked projection onto it.
+
+Images are rows of matrices (n, pixels). The derivations are in `docs/klip.md`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from corontools.errors import DataError
+
+__all__ = [
+    "center_rows",
+    "coefficients",
+    "decompose",
+    "impute",
+    "leave_one_out",
+    "project",
+    "reference_weights",
+    "row_variance",
+]
+
+# eigenvalues below this share of the largest are rounding noise of the Gram matrix
+RANK = 1e-13
+
+
+def center_rows(images: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Subtract from each row the mean of its good pixels; bad pixels become NaN.
+
+    Raises
+    ------
+    DataError
+        If a row has no good pixel.
+    """
+    count = good.sum(axis=1)
+    if not count.all():
+        raise DataError(f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out")
+    values = np.where(good, images, np.nan).astype(np.float64, copy=False)
+    mean = np.sum(values, axis=1, where=good) / count
+    return values - mean[:, None]
+
+
+def impute(images: np.ndarray) -> np.ndarray:
+    """Replace NaN in centred images by their conditional expectation given the other images.
+
+    With the covariance C of the images over the pixels and P its inverse, the missing values m of a pixel
+    follow from the observed ones o as r_m = -P_mm^-1 P_mo r_o (the maximum-likelihood value for Gaussian speckles).
+    C comes from the pixels that every image has; where those are fewer than twice the images, or one image is all
+    there is, missing values become 0, the mean.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, pixels)
+        Zero mean over good pixels; NaN where bad.
+
+    Returns
+    -------
+    ndarray
+        The same array where nothing is missing, else a new one without NaN.
+    """
+    missing = np.isnan(images)
+    if not missing.any():
+        return images
+    complete = ~missing.any(axis=0)
+    filled = np.where(missing, 0.0, images)
+    n = len(images)
+    if n == 1 or complete.sum() < 2 * n:
+        return filled
+    covariance = _gram(np.ascontiguousarray(images[:, complete])) / complete.sum()
+    # keeps P finite for images that are copies of each other
+    covariance[np.diag_indices(n)] += 1e-10 * np.trace(covariance) / n
+    from corontools.arrays._kl_kernels import fill_missing
+
+    fill_missing(filled, missing, np.linalg.inv(covariance))
+    return filled
+
+
+def _gram(images: np.ndarray) -> np.ndarray:
+    return images @ images.T
+
+
+def decompose(references: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Karhunen-Loeve modes of centred references (Soummer, Pueyo & Larkin 2012, eq. 5).
+
+    Parameters
+    ----------
+    references : ndarray, shape (n_ref, pixels)
+        Zero-mean rows without NaN.
+    modes : int
+        Largest number of modes wanted.
+
+    Returns
+    -------
+    basis : ndarray, shape (K, pixels)
+        Orthonormal modes, strongest first; K <= modes is limited by the rank of the references.
+    weights : ndarray, shape (n_ref, K)
+        `basis = weights.T @ references`.
+    eigenvalues : ndarray, shape (n_ref,)
+        All eigenvalues of the Gram matrix, largest first.
+    """
+    eigenvalues, vectors = np.linalg.eigh(_gram(references))
+    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
+    rank = int(np.count_nonzero(eigenvalues > RANK * eigenvalues[0]))
+    keep = min(modes, rank)
+    weights = vectors[:, :keep] / np.sqrt(eigenvalues[:keep])
+    return weights.T @ references, weights, eigenvalues
+
+
+def project(basis: np.ndarray, images: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares fit of constant + modes to the good pixels of each image, for every mode count at once.
+
+    The constant and the modes lose their orthogonality when pixels are left out. With M the Gram matrix of the
+    constant and the modes over the good pixels and M = L L^T, the fit of the first k of them has the coefficients
+    L_k^-T c_k, where L_k and c_k are the leading parts of L and of c = L^-1 (inner products): one Cholesky factor
+    serves all k.
+
+    Parameters
+    ----------
+    basis : ndarray, shape (K, pixels)
+        Orthonormal, zero mean.
+    images : ndarray, shape (n, pixels)
+    good : ndarray of bool, same shape
+
+    Returns
+    -------
+    scores : ndarray, shape (n, K + 1)
+        c: amplitude of each image in the basis made orthonormal over its own good pixels, constant first.
+    factors : ndarray, shape (n, K + 1, K + 1)
+        L of each image.
+
+    Raises
+    ------
+    DataError
+        If an image has too few good pixels for this many modes.
+    """
+    n, pixels = images.shape
+    size = len(basis) + 1
+    scores, factors = np.empty((n, size)), np.empty((n, size, size))
+    constant = 1.0 / np.sqrt(pixels)
+    values = np.where(good, images, 0.0).astype(np.float64, copy=False)  # bad pixels leave the sums
+    inner = np.concatenate([values.sum(axis=1, keepdims=True) * constant, values @ basis.T], axis=1)
+    for i in range(n):
+        bad = np.flatnonzero(~good[i])
+        outside = np.concatenate([np.full((1, bad.size), constant), basis[:, bad]])
+        factors[i] = _factor(np.eye(size) - outside @ outside.T, pixels - bad.size)
+        scores[i] = _solve_lower(factors[i], inner[i])
+    return scores, factors
+
+
+def _factor(gram: np.ndarray, count: int) -> np.ndarray:
+    try:
+        factor = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
+        factor = None
+    if factor is None or np.min(np.diag(factor)) < 1e-6:
+        raise DataError(
+            f"{count} good pixels can't determine {len(gram) - 1} modes in a zone; use fewer modes or a larger zone"
+        )
+    return factor
+
+
+def _solve_lower(factor: np.ndarray, right: np.ndarray, *, transposed: bool = False) -> np.ndarray:
+    from scipy.linalg import solve_triangular
+
+    return solve_triangular(factor, right, lower=True, trans=int(transposed), check_finite=False)
+
+
+def coefficients(scores: np.ndarray, factors: np.ndarray, modes: int) -> np.ndarray:
+    """Coefficients of the constant and the first `modes` modes from what `project` gives, shape (n, modes + 1)."""
+    size = modes + 1
+    rows = [
+        _solve_lower(factor[:size, :size], score[:size], transposed=True)
+        for score, factor in zip(scores, factors, strict=True)
+    ]
+    return np.array(rows)
+
+
+def leave_one_out(gram: np.ndarray, modes: int) -> np.ndarray:
+    """How each reference is made of the others when they alone are its references.
+
+    The first `modes` KL modes of the others reproduce reference j as sum_i C_ji r_i: with the Gram matrix G of the
+    others, its eigenpairs (l_k, v_k) and the inner products g of j with them, C_j = sum_{k <= modes} v_k (v_k . g) / l_k.
+
+    Parameters
+    ----------
+    gram : ndarray, shape (n_ref, n_ref)
+        Inner products of the centred references.
+    modes : int
+        At most n_ref - 1 are used.
+
+    Returns
+    -------
+    ndarray, shape (n_ref, n_ref)
+        C, zero on the diagonal; `references - C @ references` are the leave-one-out residuals.
+    """
+    n = len(gram)
+    made = np.zeros((n, n))
+    for j in range(n):
+        others = np.delete(np.arange(n), j)
+        eigenvalues, vectors = np.linalg.eigh(gram[np.ix_(others, others)])
+        keep = np.flatnonzero(eigenvalues > RANK * max(eigenvalues[-1], 0.0))[::-1][:modes]
+        scores = (vectors[:, keep].T @ gram[others, j]) / eigenvalues[keep]
+        made[j, others] = vectors[:, keep] @ scores
+    return made
+
+
+def reference_weights(weights: np.ndarray, coefficient: np.ndarray) -> np.ndarray:
+    """Amount of each reference in a model: `weights` of `decompose` times mode coefficients (n, k), shape (n, n_ref)."""
+    return coefficient @ weights[:, : coefficient.shape[1]].T
+
+
+def row_variance(basis: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Variance that noise of the image itself leaves in its residual after projection, shape (pixels,).
+
+    The residual is (1 - P) t with P = 1/N + sum_k z_k z_k^T, so its variance is
+    v (1 - 2 P_pp) + sum_q P_pq^2 v_q, and the last sum is z_p^T M z_p with M = sum_q z_q z_q^T v_q.
+    NaN in `variance` is unknown: it takes no part in the sum and stays NaN.
+    """
+    pixels = basis.shape[1]
+    rows = np.concatenate([np.full((1, pixels), 1.0 / np.sqrt(pixels)), basis])
+    known = np.where(np.isfinite(variance), variance, 0.0)
+    mixed = (rows * known) @ rows.T
+    diagonal = np.einsum("kp,kp->p", rows, rows)
+    spread = np.einsum("kp,kp->p", rows, mixed @ rows)
+    return np.maximum(variance * (1.0 - 2.0 * diagonal) + spread, 0.0)

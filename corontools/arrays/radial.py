@@ -1,0 +1,77 @@
+"""Statistics in rings around a point."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from corontools.errors import DataError
+
+__all__ = ["annular_noise", "radii", "student_factor"]
+
+
+def radii(shape: tuple[int, int], center: tuple[float, float]) -> np.ndarray:
+    """Distance in pixels of each pixel's middle from `center` (x, y), shape (y, x)."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    return np.hypot(x - center[0], y - center[1])
+
+
+def annular_noise(
+    image: np.ndarray, *, center: tuple[float, float], width: float = 2.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """1-sigma scatter in concentric rings of whole pixels.
+
+    Ring i holds the pixels with i width <= distance < (i + 1) width, out to the nearest edge of the image;
+    NaN are left out.
+
+    Parameters
+    ----------
+    image : ndarray, shape (y, x)
+    center : (float, float)
+        0-based (x, y).
+    width : float
+        Of a ring, px.
+
+    Returns
+    -------
+    radius : ndarray
+        Middle of each ring, px.
+    noise : ndarray
+        Standard deviation (over n, as the hlsp task defines it); NaN where a ring has no finite pixel.
+    count : ndarray
+        Finite pixels in each ring.
+
+    Raises
+    ------
+    DataError
+        If the width isn't positive or the centre is so near an edge that not one ring fits.
+    """
+    ny, nx = image.shape
+    reach = min(center[0], center[1], nx - 1 - center[0], ny - 1 - center[1])
+    rings = int(np.ceil(reach / width)) if width > 0 else 0
+    if rings < 1:
+        raise DataError(
+            f"no ring of width {width:g} px fits around ({center[0]:g}, {center[1]:g}) in {ny} x {nx} px; "
+            "give a positive width and a centre inside the image"
+        )
+    index = (radii(image.shape, center) / width).astype(np.intp)
+    use = np.isfinite(image) & (index < rings)
+    ring, values = index[use], image[use].astype(np.float64)
+    count = np.bincount(ring, minlength=rings)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.bincount(ring, values, rings) / count
+        noise = np.sqrt(np.bincount(ring, np.square(values - mean[ring]), rings) / count)
+    return (np.arange(rings) + 0.5) * width, noise, count
+
+
+def student_factor(level: float, elements: np.ndarray) -> np.ndarray:
+    """Standard deviations that a Gaussian `level`-sigma false-alarm rate asks for, from few samples.
+
+    t.isf(norm.sf(level), n - 1) sqrt(1 + 1/n) for n independent elements in the ring, of which the noise was measured
+    (Mawet et al. 2014, eq. 9); survival functions, so that nothing saturates. NaN for fewer than two elements.
+    """
+    from scipy import stats
+
+    n = np.floor(np.asarray(elements, np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = stats.t.isf(stats.norm.sf(level), n - 1) * np.sqrt(1 + 1 / n)
+    return np.where(n >= 2, factor, np.nan)

@@ -1,0 +1,148 @@
+"""The card of a result: as plain text for a terminal, as HTML for a notebook.
+
+The HTML holds no script, no style sheet and no inline SVG, which notebooks remove as long as they are not trusted.
+It names no colours, so it reads well on light and dark pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from corontools.display.markup import escape, visible
+
+__all__ = ["Picture", "html", "text"]
+
+MONO = "font-family:monospace;font-size:90%;white-space:pre-wrap;overflow-wrap:break-word"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on a card.
+
+    Attributes
+    ----------
+    uri : str
+        Data URI of the image (`picture.image_uri`, `figure.uri`).
+    caption : str
+        One line below the picture.
+    alt : str
+        What the picture shows, for those who can't see it; the caption when empty.
+    width : int
+        CSS pixels.
+    """
+
+    uri: str
+    caption: str = ""
+    alt: str = ""
+    width: int = 240
+
+
+def text(title: str, rows: Sequence[tuple[str, str]], chain: Sequence[str] = ()) -> str:
+    """Card as plain text: the title, aligned rows and the calls that made the result.
+
+    Parameters
+    ----------
+    title : str
+        First line.
+    rows : sequence of (str, str)
+        Name and value; a value of several lines is kept aligned.
+    chain : sequence of str
+        One Python call an entry, first call first.
+
+    Examples
+    --------
+    >>> print(text("KlipResult  AU Mic F444W", [("modes", "20"), ("residual", "3.01 MJy/sr")], ["stack.klip(modes=20)"]))
+    KlipResult  AU Mic F444W
+      modes     20
+      residual  3.01 MJy/sr
+      made by
+        stack.klip(modes=20)
+    """
+    names = [_one_line(name) for name, _ in rows]
+    width = max(map(len, names), default=0)
+    gap = "\n" + " " * (width + 4)
+    lines = [_one_line(title)]
+    for name, (_, value) in zip(names, rows, strict=True):
+        lines.append(f"  {name:<{width}}  {gap.join(visible(value).splitlines())}".rstrip())
+    if chain:
+        lines.append("  made by")
+        lines += ["    " + "\n      ".join(visible(call).splitlines()) for call in chain]
+    return "\n".join(lines)
+
+
+def html(
+    title: str,
+    rows: Sequence[tuple[str, str]],
+    *,
+    pictures: Sequence[Picture] = (),
+    chain: Sequence[str] = (),
+) -> str:
+    """Card as HTML: title, pictures side by side, the rows, and the calls behind a fold.
+
+    All text is escaped, so a FITS header can't put markup into the page.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    rows : sequence of (str, str)
+        Name and value.
+    pictures : sequence of Picture
+        Drawn side by side, wrapped where the page is narrow.
+    chain : sequence of str
+        One Python call an entry, first call first.
+
+    Returns
+    -------
+    str
+        One `<div>`.
+
+    Examples
+    --------
+    >>> html("Exposure", [("target", "<AU Mic>")])
+    '<div ...Exposure...<table...&lt;AU Mic&gt;...</table></div>'
+    """
+    heading = f'<div style="font-weight:bold;margin:0 0 6px 0">{escape(title)}</div>'
+    shown = "".join(_figure(picture) for picture in pictures)
+    parts = [heading, f"<div>{shown}</div>" if shown else "", _table(rows), _fold(chain)]
+    return f'<div style="margin:4px 0;line-height:1.4">{"".join(parts)}</div>'
+
+
+def _one_line(value: str) -> str:
+    return " ".join(visible(value).split("\n"))
+
+
+def _figure(picture: Picture) -> str:
+    image = (
+        f'<img src="{escape(picture.uri)}" alt="{escape(picture.alt or picture.caption)}" '
+        f'width="{int(picture.width)}" style="display:block;max-width:100%;height:auto">'
+    )
+    caption = (
+        f'<figcaption style="font-size:90%;opacity:0.8;padding:2px 0">{escape(picture.caption)}</figcaption>'
+        if picture.caption
+        else ""
+    )
+    style = f"display:inline-block;vertical-align:top;margin:0 12px 8px 0;width:{int(picture.width)}px;max-width:100%"
+    return f'<figure style="{style}">{image}{caption}</figure>'
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    if not rows:
+        return ""
+    # Notebooks stripe and right-align tables; the inline background and alignment undo that in any theme.
+    cell = "border:0;padding:1px 18px 1px 0;text-align:left;vertical-align:top;font-weight:normal"
+    body = "".join(
+        f'<tr style="background:transparent"><th style="{cell};opacity:0.7;white-space:nowrap">{escape(name)}</th>'
+        f'<td style="{cell};white-space:pre-wrap">{escape(value)}</td></tr>'
+        for name, value in rows
+    )
+    return f'<table style="border-collapse:collapse;border:0;margin:0"><tbody>{body}</tbody></table>'
+
+
+def _fold(chain: Sequence[str]) -> str:
+    if not chain:
+        return ""
+    calls = escape("\n".join(chain))
+    summary = '<summary style="cursor:pointer;opacity:0.7">made by</summary>'
+    return f'<details style="margin:4px 0 0 0">{summary}<pre style="{MONO};margin:4px 0 0 0;padding:0">{calls}</pre></details>'
