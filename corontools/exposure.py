@@ -265,7 +265,7 @@ class Exposure:
     def _repr_html_(self) -> str:
         from corontools import display
 
-        image = display.Picture.of(self.cube.data[0], caption="first integration", bad=~self.cube.good[0])
+        image = display.image_picture(self.cube.data[0], "first integration", bad=~self.cube.good[0])
         chain = [self.source] if self.source else ()
         return display.html(f"Exposure: {self.meta.title}", self._rows(), pictures=[image], chain=chain)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import warnings
@@ -164,10 +165,7 @@ def write(
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """An image extension that is written slice by slice.
-
-    `slices(i)` gives the i-th element along the first axis of `shape`.
-    """
+    """An image extension that is written slice by slice along the first axis of `shape`; `kind` is "f4" or "u4"."""
 
     name: str
     shape: tuple[int, ...]
@@ -181,9 +179,12 @@ def write_planes(
     planes: Sequence[Plane],
     slices: Callable[[int], Mapping[str, np.ndarray]],
     *,
+    extra: Sequence[Any] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write image extensions too large for memory: `slices(i)` maps a plane's name to its i-th slice.
+
+    HDUs in `extra` follow them.
 
     The space is reserved before the first slice is computed, so that a full disk is found at once.
 
@@ -204,7 +205,17 @@ def write_planes(
                 maps[name][i] = _to_disk(value, maps[name].dtype)
         for mapped in maps.values():
             mapped.flush()
+        with part.open("ab") as file:
+            for hdu in extra:
+                file.write(_encoded(hdu))
     return path
+
+
+def _encoded(hdu: Any) -> bytes:
+    """An extension HDU as it stands in a file."""
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(buffer)
+    return buffer.getvalue()[BLOCK:]
 
 
 def _write_headers(part: Path, primary: fits.Header, planes: Sequence[Plane]) -> list[int]:

@@ -16,7 +16,7 @@ from corontools.errors import DataError
 from corontools.exposure import VARIANCES, Exposure
 from corontools.meta import KEYWORDS, Meta
 
-__all__ = ["MODELS", "headers", "read_exposure", "write_exposure"]
+__all__ = ["MODELS", "headers", "history_cards", "history_lines", "read_exposure", "write_exposure"]
 
 MODELS = {2: "ImageModel", 3: "CubeModel", 4: "QuadModel"}
 # cards that describe the file's layout, not the exposure; astropy writes them anew
@@ -88,9 +88,37 @@ def headers(exposure: Exposure, cards: Mapping[str, Any] | None = None) -> tuple
     primary["DATAMODL"] = (MODELS.get(exposure.data.ndim, "CubeModel"), "Type of data model")
     for key, value in (cards or {}).items():
         primary[key] = value
-    for line in meta.history:
+    for line in history_cards(meta.history):
         primary.add_history(line)
     return primary, science
+
+
+def history_cards(history: Sequence[str]) -> list[str]:
+    """The chain as HISTORY lines of at most 72 characters; one that goes on in the next ends with a backslash.
+
+    Examples
+    --------
+    >>> history_cards(["PSFStack.from_asn('a_very_long_association_name_indeed_with_no_end_in_sight.json')"])
+    ["PSFStack.from_asn('a_very_long_association_name_indeed_with_no_end_in_s\\\\", "ight.json')"]
+    """
+    cards = []
+    for line in history:
+        text = line.encode("ascii", "backslashreplace").decode("ascii")
+        parts = [text[i : i + 71] for i in range(0, len(text), 71)] or [""]
+        cards += [f"{part}\\" for part in parts[:-1]] + parts[-1:]
+    return cards
+
+
+def history_lines(cards: Sequence[str]) -> list[str]:
+    """The chain from its HISTORY lines; the inverse of `history_cards`."""
+    lines, begun = [], ""
+    for card in cards:
+        if card.endswith("\\"):
+            begun += card[:-1]
+        else:
+            lines.append(begun + card)
+            begun = ""
+    return lines + ([begun] if begun else [])
 
 
 def _carried(header: Any) -> astrofits.Header:
@@ -115,9 +143,13 @@ def write_exposure(
     path: str | os.PathLike[str],
     *,
     cards: Mapping[str, Any] | None = None,
+    extra: Sequence[Any] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Write an exposure as a JWST product; see `Exposure.save`. `cards` go into the primary header."""
+    """Write an exposure as a JWST product; see `Exposure.save`.
+
+    `cards` go into the primary header, the HDUs `extra` after DQ and the variances.
+    """
     path = Path(path)
     primary, science = headers(exposure, {"FILENAME": path.name, **(cards or {})})
     hdus = [astrofits.PrimaryHDU(header=primary), _image("SCI", exposure.data, science)]
@@ -125,7 +157,7 @@ def write_exposure(
         hdus.append(_image("ERR", exposure.err, _unit_header(exposure)))
     hdus.append(astrofits.ImageHDU(exposure.flags(), name="DQ"))
     hdus += [_image(f"VAR_{name.upper()}", value) for name, value in exposure.variances.items()]
-    return fits.write(path, hdus, extensions=exposure.extensions, overwrite=overwrite)
+    return fits.write(path, [*hdus, *extra], extensions=exposure.extensions, overwrite=overwrite)
 
 
 def _image(name: str, data: np.ndarray, header: astrofits.Header | None = None) -> astrofits.ImageHDU:

@@ -1,0 +1,296 @@
+"""AlignedRefs: references shifted onto the science images (the `align_refs` task)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from corontools.arrays.register import Registration, default_weight, register_pairs
+from corontools.arrays.shift import shift_flags, shift_variance, shifted, spectrum
+from corontools.dq import DQ
+from corontools.errors import DataError
+from corontools.exposure import Exposure
+from corontools.result import Result, verb
+
+if TYPE_CHECKING:
+    from corontools.coron.klip import KlipResult
+    from corontools.coron.stack import PSFStack
+    from corontools.coron.zones import Zones
+
+__all__ = ["AlignedRefs", "align"]
+
+OUTSIDE = int(DQ.DO_NOT_USE | DQ.NON_SCIENCE)
+TO = ("each", "first", "mean", "none")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AlignedRefs(Result):
+    """References on the pixels of the science images; the shifted images are made when asked for.
+
+    `aligned[i]` gives the references as integration i needs them, an Exposure (n_ref, y, x).
+
+    Attributes
+    ----------
+    stack : PSFStack
+        The references as they were.
+    target : Exposure, (n_int, y, x)
+    to : str
+        "each", "first", "mean" or "none".
+    fit : Registration
+        Shift, scale, covariance, chi2, quality ... of each pair, arrays (n_int, n_ref, ...), see
+        `arrays.register.Registration`; NaN besides the shifts with to="none".
+    mask : ndarray, shape (y, x), or None
+        Weight of the pixels in the fit.
+    """
+
+    stack: PSFStack
+    target: Exposure
+    to: str
+    fit: Registration
+    mask: np.ndarray | None
+
+    @property
+    def shifts(self) -> np.ndarray:
+        """(dx, dy) in px by which each reference is moved, (n_int, n_ref, 2)."""
+        return self.fit.shift
+
+    @property
+    def scales(self) -> np.ndarray:
+        """Flux of the science star over that of the reference, (n_int, n_ref); NaN with to="none"."""
+        return self.fit.scale
+
+    @property
+    def shift_errors(self) -> np.ndarray:
+        """1-sigma errors of the shifts, (n_int, n_ref, 2); NaN with to="none"."""
+        return np.sqrt(np.diagonal(self.fit.covariance, axis1=-2, axis2=-1)[..., :2])
+
+    @property
+    def quality(self) -> np.ndarray:
+        """`arrays.register.Quality` bits of each fit, (n_int, n_ref); 0 is good."""
+        return self.fit.quality
+
+    @property
+    def n_int(self) -> int:
+        """Number of science integrations."""
+        return self.target.n_int
+
+    @property
+    def n_ref(self) -> int:
+        """Number of references."""
+        return self.stack.n_ref
+
+    @property
+    def sets(self) -> tuple[tuple[int, ...], ...]:
+        """Integrations that share one set of aligned references."""
+        every = tuple(range(self.n_int))
+        return tuple((i,) for i in every) if self.to == "each" else (every,)
+
+    def __len__(self) -> int:
+        return self.n_int
+
+    def __getitem__(self, i: int) -> Exposure:
+        if not -self.n_int <= i < self.n_int:
+            raise IndexError(f"integration {i} of {self.n_int}")
+        return self._shifted(i) if self.to == "each" else self._common
+
+    def __iter__(self) -> Iterator[Exposure]:
+        return (self[i] for i in range(self.n_int))
+
+    @cached_property
+    def _common(self) -> Exposure:
+        """The one set of references that all integrations share."""
+        return self._shifted(0)
+
+    @cached_property
+    def _filled(self) -> Exposure:
+        """The references without a gap: a Fourier shift needs a value everywhere."""
+        exposure = self.stack.exposure
+        return exposure if np.isfinite(exposure.data).all() else exposure.repair()
+
+    @cached_property
+    def _spectra(self) -> np.ndarray:
+        return spectrum(np.asarray(self._filled.data, np.float64))
+
+    def _shifted(self, i: int) -> Exposure:
+        refs, shifts = self._filled, self.shifts[i]
+        if not shifts.any():
+            return refs
+        variance = None if refs.variance is None else shift_variance(refs.variance, shifts)
+        return Exposure(
+            data=shifted(self._spectra, shifts, refs.shape[-2:]),
+            err=None if variance is None else np.sqrt(variance),
+            dq=shift_flags(refs.flags(), shifts, outside=OUTSIDE),
+            meta=refs.meta.with_(history=()),
+            wcs=None,
+        )
+
+    @verb
+    def select(self, which: Sequence[int] | np.ndarray | slice) -> AlignedRefs:
+        """Keep some references, by index, slice or boolean mask; nothing is fitted again.
+
+        Raises
+        ------
+        DataError
+            If none remains.
+        """
+        keep = np.arange(self.n_ref)[which]
+        return self.with_(
+            stack=self.stack.select(keep),
+            fit=Registration(*(values[:, keep] for values in self.fit)),
+        )
+
+    @verb
+    def klip(self, modes: int = 50, *, zones: Literal["shared", "full"] | Zones = "shared") -> KlipResult:
+        """Subtract the star by its projection on the Karhunen-Loeve modes of the references.
+
+        One decomposition serves every mode count up to `modes`; choose with `KlipResult.at`.
+
+        Parameters
+        ----------
+        modes : int
+            Largest number of modes; more than there are references are clipped with a warning.
+        zones : str or Zones
+            "shared": all pixels that at least half of the references and half of the science images have, as one
+            zone. "full": the whole frame. `Zones`: each zone by itself.
+
+        Raises
+        ------
+        DataError
+            If modes is negative, or a zone has no good pixel or too few for this many modes.
+        """
+        from corontools.coron.klip import decompose_zones
+
+        return decompose_zones(self, modes=modes, zones=zones)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the `_psfalign` product: a QuadModel (n_int, n_ref, y, x), one integration in memory at a time.
+
+        An extension SHIFTS lists dx, dy, flux, their errors and quality for each pair.
+        """
+        from corontools.coron.products import write_aligned
+
+        return write_aligned(self, path, overwrite=overwrite)
+
+    def _values(self) -> np.ndarray:
+        return self.shifts
+
+    def _rows(self) -> list[tuple[str, str]]:
+        size = np.hypot(self.shifts[..., 0], self.shifts[..., 1])
+        flagged = int(np.count_nonzero(self.quality))
+        rows = [
+            ("references", f"{self.n_ref} x {self.n_int} integration(s), to {self.to!r}"),
+            ("shift", f"median {np.median(size):.3f} px, largest {size.max():.3f} px"),
+        ]
+        if self.to != "none":
+            rows += [
+                ("shift error", f"median {np.nanmedian(self.shift_errors):.4f} px"),
+                ("flux", f"science / reference {np.nanmin(self.scales):.3g} to {np.nanmax(self.scales):.3g}"),
+                ("flagged", f"{flagged} of {self.quality.size} fits"),
+            ]
+        return rows
+
+    def _pictures(self) -> Sequence[Any]:
+        from corontools import display
+
+        pictures = [display.shift_picture(self.shifts, self.shift_errors, self.stack.targets)]
+        if self.mask is not None:
+            pictures.append(display.image_picture(self.mask, "weight of the fit", kind="linear"))
+        return pictures
+
+
+def align(stack: PSFStack, target: Exposure, *, to: str, mask: np.ndarray | Exposure | None) -> AlignedRefs:
+    """Fit the shifts; see `PSFStack.align_to`."""
+    from corontools.coron.stack import _check_alike
+
+    if to not in TO:
+        raise DataError(f"references can be aligned to {', '.join(TO)}; found {to!r}")
+    cube = target.cube
+    _check_alike(cube, stack.exposure)
+    empty = np.flatnonzero(~cube.good.any(axis=(1, 2)))
+    if empty.size:
+        raise DataError(
+            f"{cube._name}: integration(s) {empty.tolist()} have no good pixel; drop them with Exposure.select"
+        )
+    blank = AlignedRefs(
+        stack=stack,
+        target=cube,
+        to=to,
+        fit=_unfitted(cube.n_int, stack.n_ref),
+        mask=None,
+        history=stack.history,
+    )
+    return blank if to == "none" else _fitted(blank, mask)
+
+
+def _fitted(aligned: AlignedRefs, mask: np.ndarray | Exposure | None) -> AlignedRefs:
+    science, good = _fit_frames(aligned.target, aligned.to)
+    refs = aligned._filled
+    weight = _weight(mask, science, good)
+    pairs = register_pairs(
+        np.asarray(refs.data, np.float64),
+        science,
+        weight=weight,
+        good_references=aligned.stack.exposure.good,
+        good_science=good,
+        progress=_progress,
+    )
+    # one fit serves all integrations unless each has its own
+    shared = (np.broadcast_to(v, (aligned.n_int, *v.shape[1:])) for v in pairs)
+    return aligned.with_(fit=Registration(*shared), mask=weight)
+
+
+def _unfitted(n_int: int, n_ref: int) -> Registration:
+    """No shift, and nothing known of it."""
+    unknown, none = np.full((n_int, n_ref), np.nan), np.zeros((n_int, n_ref), int)
+    return Registration(
+        shift=np.zeros((n_int, n_ref, 2)),
+        scale=unknown,
+        covariance=np.full((n_int, n_ref, 3, 3), np.nan),
+        chi2=unknown,
+        dof=none,
+        rms=unknown,
+        explained=unknown,
+        quality=none,
+        n_iter=none,
+    )
+
+
+def _fit_frames(target: Exposure, to: str) -> tuple[np.ndarray, np.ndarray]:
+    """Science images to fit to, (n, y, x) without regard to bad pixels, and which pixels are good."""
+    data, good = np.asarray(target.data, np.float64), target.good
+    if to == "each":
+        return data, good
+    if to == "first":
+        return data[:1], good[:1]
+    count = good.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.sum(data, axis=0, where=good) / count
+    return mean[None], (count > 0)[None]
+
+
+def _weight(mask: np.ndarray | Exposure | None, science: np.ndarray, good: np.ndarray) -> np.ndarray:
+    if mask is None:
+        return default_weight(science, good)
+    weight = np.asarray(mask.data if isinstance(mask, Exposure) else mask, np.float64)
+    weight = weight.reshape(weight.shape[-2:]) if weight.size == science[0].size else weight
+    if weight.shape != science.shape[-2:]:
+        raise DataError(f"the mask has shape {weight.shape}, the images have {science.shape[-2:]}; crop it alike")
+    if not np.nanmax(weight) > 0 or np.nanmin(weight) < 0:
+        raise DataError("the mask should hold weights from 0 to 1 (1 = use), not all 0; JWST's psfmask is used as it is")
+    return np.where(np.isfinite(weight), weight, 0.0)  # a pixel of unknown transmission has no weight
+
+
+def _progress(pairs: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+    """A bar where the fits can take longer than two seconds."""
+    pairs = list(pairs)
+    if len(pairs) < 200:
+        return pairs
+    from tqdm.auto import tqdm
+
+    return tqdm(pairs, desc="align", unit="fit", leave=False)

@@ -1,0 +1,202 @@
+"""coron3: from an association to every product (the `calwebb_coron3` pipeline)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corontools.association import Association
+from corontools.coron.combined import CombinedImage, combine
+from corontools.coron.klip import KlipResult
+from corontools.coron.stack import PSFStack
+from corontools.errors import DataError
+from corontools.exposure import Exposure
+from corontools.products import write_exposure
+from corontools.result import Result
+
+__all__ = ["Coron3", "coron3"]
+
+STEPS = ("reject_outliers", "repair", "align_to", "klip", "contrast", "combine")
+Options = Mapping[str, Any] | bool | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Coron3(Result):
+    """All that `coron3` made, in memory; `save` writes the products.
+
+    Attributes
+    ----------
+    asn : Association
+    stack : PSFStack
+    klips : tuple of KlipResult
+        One for each science member.
+    combined : CombinedImage or None
+        None where the step was skipped.
+    science, references : tuple of Exposure
+        The members with their outliers flagged.
+    options : mapping
+        Keywords of each step; False where it was skipped.
+    """
+
+    asn: Association
+    stack: PSFStack
+    klips: tuple[KlipResult, ...]
+    combined: CombinedImage | None
+    science: tuple[Exposure, ...]
+    references: tuple[Exposure, ...]
+    options: Mapping[str, Any]
+
+    def products(self) -> dict[str, Callable[..., Path]]:
+        """Name of each product and what writes it: `write(path, overwrite=False)`."""
+        made: dict[str, Callable[..., Path]] = {f"{self.asn.product}_psfstack.fits": self.stack.save}
+        if self.options["reject_outliers"] is not False:
+            for exposure in (*self.science, *self.references):
+                made[self._name(exposure, "crfints")] = partial(
+                    write_exposure, exposure, cards={"S_OUTLIR": "COMPLETE", **self._asn_cards}
+                )
+        for klip in self.klips:
+            made[self._name(klip.target, "psfalign")] = klip.aligned.save
+            made[self._name(klip.target, "psfsub")] = klip.save
+            made[self._name(klip.target, "snr")] = partial(write_exposure, klip.snr, cards={"S_HLSP": "COMPLETE"})
+            if self.options["contrast"] is not False:
+                made[self._name(klip.target, "contrast")] = klip.contrast(**_keywords(self.options["contrast"])).save
+        if self.combined is not None:
+            made[f"{self.asn.product}_i2d.fits"] = partial(self.combined.save, cards=self._asn_cards)
+        return made
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> tuple[Path, ...]:
+        """Write every product into `folder`, which is made if need be.
+
+        Raises
+        ------
+        FileExistsError
+            If a product is there already and `overwrite` is False; nothing is written then.
+        """
+        from tqdm.auto import tqdm
+
+        folder = prepare_folder(folder, self.products(), overwrite=overwrite)
+        items = tqdm(self.products().items(), desc="save", unit="product", leave=False)
+        return tuple(write(folder / name, overwrite=overwrite) for name, write in items)
+
+    @property
+    def _asn_cards(self) -> dict[str, str]:
+        return {"ASNPOOL": self.asn.pool, "ASNTABLE": self.asn.path.name}
+
+    def _name(self, exposure: Exposure, suffix: str) -> str:
+        return f"{_root(exposure.meta.filename)}_{self.asn.id}_{suffix}.fits"
+
+    def _values(self) -> np.ndarray:
+        return self.klips[0].frames if self.combined is None else self.combined.image.data
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [*self.asn._rows()[:1], *self.klips[0]._rows()]
+        return rows if self.combined is None else [*rows, *self.combined._rows()[1:]]
+
+    def _pictures(self) -> Any:
+        return self.klips[0]._pictures() if self.combined is None else self.combined._pictures()
+
+
+def coron3(
+    asn: Association | str | os.PathLike[str],
+    *,
+    psfmask: np.ndarray | Exposure | None = None,
+    reject_outliers: Options = None,
+    repair: Options = None,
+    align_to: Options = None,
+    klip: Options = None,
+    contrast: Options = None,
+    combine: Options = None,
+) -> Coron3:
+    """Stack the references, align them, subtract the star, combine: everything for an association.
+
+    Each step takes the keywords of the method of its name, as a mapping; False skips it (`align_to=False` takes
+    the references as they are; `klip` can't be skipped).
+
+    Parameters
+    ----------
+    asn : Association or path
+    psfmask : ndarray or Exposure, shape (y, x), optional
+        Weight of the pixels in the alignment, 1 = use. By default the `<science>_psfmask.fits` beside the first
+        science member, else a weight made from the data.
+    reject_outliers, repair, align_to, klip, contrast, combine : mapping or False, optional
+        E.g. ``klip={"modes": 20}``, ``align_to={"to": "first"}``, ``reject_outliers=False``.
+
+    Returns
+    -------
+    Coron3
+        Call its `save(folder)` to write the products.
+
+    Raises
+    ------
+    DataError
+        What the steps raise.
+    """
+    if not isinstance(asn, Association):
+        asn = Association.read(asn)
+    given = (reject_outliers, repair, align_to, klip, contrast, combine)
+    options = {step: {} if o in (None, True) else o for step, o in zip(STEPS, given, strict=True)}
+    if options["klip"] is False:
+        raise DataError("klip can't be skipped; use PSFStack and align_to for alignment alone")
+    _unique_names(asn)
+    mask = asn.psfmask if psfmask is None else psfmask
+    science = tuple(_cleaned(exposure, options) for exposure in asn.science)
+    references = tuple(_cleaned(exposure, options) for exposure in asn.references)
+    stack = PSFStack.from_exposures(references)
+    if options["repair"] is not False:
+        stack = stack.repair(**_keywords(options["repair"]))
+    klips = tuple(_subtracted(stack, target, mask, options) for target in science)
+    combined = None if options["combine"] is False else _combined(klips, options)
+    history = (f"coron3({str(asn.path)!r}{_written(options)})",)
+    return Coron3(asn, stack, klips, combined, science, references, options, history=history)
+
+
+def _cleaned(exposure: Exposure, options: Mapping[str, Any]) -> Exposure:
+    chosen = options["reject_outliers"]
+    return exposure if chosen is False else exposure.reject_outliers(**_keywords(chosen))
+
+
+def _subtracted(stack: PSFStack, target: Exposure, mask: Any, options: Mapping[str, Any]) -> KlipResult:
+    how = {"to": "none"} if options["align_to"] is False else {"mask": mask, **_keywords(options["align_to"])}
+    return stack.align_to(target, **how).klip(**_keywords(options["klip"]))
+
+
+def _combined(klips: tuple[KlipResult, ...], options: Mapping[str, Any]) -> CombinedImage:
+    return combine(klips, **_keywords(options["combine"]))
+
+
+def _keywords(chosen: Any) -> dict[str, Any]:
+    return dict(chosen or {})
+
+
+def _written(options: Mapping[str, Any]) -> str:
+    return "".join(f", {step}={chosen!r}" for step, chosen in options.items() if chosen != {})
+
+
+def _root(filename: str) -> str:
+    """Name without suffix, as JWST's products use it: jw..._nrcalong_calints.fits -> jw..._nrcalong."""
+    stem = re.sub(r"\.fits(\.gz)?$", "", filename)
+    return re.sub(r"_(calints|cal|rateints|rate|crfints)$", "", stem) or "exposure"
+
+
+def _unique_names(asn: Association) -> None:
+    roots = [_root(path.name) for path in (*asn.science_paths, *asn.reference_paths)]
+    twice = sorted({root for root in roots if roots.count(root) > 1})
+    if twice:
+        raise DataError(f"association {asn.id!r}: members share the name {', '.join(twice)}, so would their products")
+
+
+def prepare_folder(folder: str | os.PathLike[str], names: Any, *, overwrite: bool) -> Path:
+    """Make the output folder; refuse before the first byte if a product is there already."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise FileExistsError(f"{folder} holds {', '.join(there)} already; choose another folder or overwrite them")
+    return folder

@@ -1,0 +1,95 @@
+"""Coronagraphic results as JWST products."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits as astrofits
+
+from corontools import fits
+from corontools.errors import DataError
+from corontools.exposure import Exposure
+from corontools.products import headers, write_exposure
+
+if TYPE_CHECKING:
+    from corontools.coron.aligned import AlignedRefs
+    from corontools.coron.combined import CombinedImage
+    from corontools.coron.contrast import ContrastCurve
+
+__all__ = ["write_aligned", "write_combined", "write_contrast"]
+
+
+def write_aligned(aligned: AlignedRefs, path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """See `AlignedRefs.save`."""
+    shape = (aligned.n_int, *aligned.stack.exposure.shape)
+    refs = aligned.stack.exposure
+    meta = refs.meta.with_(history=aligned.history)
+    cards = {"FILENAME": Path(path).name, "DATAMODL": "QuadModel", "S_PSFALI": "COMPLETE", "S_PSFSTK": "COMPLETE"}
+    primary, science = headers(refs.with_(meta=meta), cards)
+    unit = astrofits.Header([("BUNIT", refs.meta.unit)] if refs.meta.unit else [])
+    planes = [fits.Plane("SCI", shape, "f4", science), fits.Plane("DQ", shape, "u4", astrofits.Header())]
+    if refs.variance is not None:
+        planes.append(fits.Plane("ERR", shape, "f4", unit))
+
+    def slices(i: int) -> Mapping[str, np.ndarray]:
+        one = aligned[i]
+        return {"SCI": one.data, "DQ": one.flags(), **({} if one.err is None else {"ERR": one.err})}
+
+    return fits.write_planes(path, primary, planes, slices, extra=[_shift_table(aligned)], overwrite=overwrite)
+
+
+def _shift_table(aligned: AlignedRefs) -> astrofits.BinTableHDU:
+    """One row for each pair of integration and reference."""
+    integration, reference = np.indices(aligned.scales.shape)
+    fit = aligned.fit
+    errors = np.sqrt(np.diagonal(fit.covariance, axis1=-2, axis2=-1))
+    columns = [
+        ("integration", "J", "", integration),
+        ("reference", "J", "", reference),
+        ("dx", "D", "pixel", fit.shift[..., 0]),
+        ("dy", "D", "pixel", fit.shift[..., 1]),
+        ("scale", "D", "", fit.scale),
+        ("dx_error", "D", "pixel", errors[..., 0]),
+        ("dy_error", "D", "pixel", errors[..., 1]),
+        ("scale_error", "D", "", errors[..., 2]),
+        ("chi2", "D", "", fit.chi2),
+        ("quality", "J", "", fit.quality),
+    ]
+    made = [astrofits.Column(n, f, unit=u or None, array=np.ravel(v)) for n, f, u, v in columns]
+    return astrofits.BinTableHDU.from_columns(made, name="SHIFTS")
+
+
+def write_combined(
+    combined: CombinedImage, path: str | os.PathLike[str], *, cards: Mapping[str, Any] | None, overwrite: bool
+) -> Path:
+    """See `CombinedImage.save`."""
+    extra = [
+        astrofits.ImageHDU(combined.count.astype(np.int32)[None], name="CON"),
+        astrofits.ImageHDU(combined.weight.astype(np.float32), name="WHT"),
+    ]
+    known = {"S_RESAMP": "COMPLETE", "S_KLIP": "COMPLETE", **(cards or {})}
+    return write_exposure(combined.image, path, cards=known, extra=extra, overwrite=overwrite)
+
+
+def write_contrast(curve: ContrastCurve, path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """See `ContrastCurve.save`."""
+    path = Path(path)
+    if path.suffix in (".ecsv", ".csv"):
+        with fits.atomic(path, overwrite=overwrite) as part:
+            curve.table.write(part, format=f"ascii.{path.suffix[1:]}", overwrite=True)
+        return path
+    if path.suffix != ".fits":
+        raise DataError(f"a contrast curve is written as .fits, .ecsv or .csv, found {path.name!r}")
+    # two columns, as the hlsp task has them: the noise itself, whatever limit was derived from it
+    columns = [
+        astrofits.Column("radius", "E", unit="pixel", array=curve.radius),
+        astrofits.Column("sigma", "E", unit=curve.meta.unit or None, array=curve.noise),
+    ]
+    blank = Exposure(np.zeros((1, 1)), meta=curve.meta.with_(history=curve.history))
+    primary, _ = headers(blank, {"FILENAME": path.name, "DATAMODL": "ContrastModel", "S_HLSP": "COMPLETE"})
+    table = astrofits.BinTableHDU.from_columns(columns, name="CONTRAST")
+    return fits.write(path, [astrofits.PrimaryHDU(header=primary), table], overwrite=overwrite)

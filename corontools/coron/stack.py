@@ -1,0 +1,255 @@
+"""PSFStack: the images of reference stars, all in one cube (the `stack_refs` task)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from corontools.association import Association
+from corontools.errors import DataError
+from corontools.exposure import VARIANCES, Exposure
+from corontools.result import Result, call, verb
+
+if TYPE_CHECKING:
+    from corontools.coron.aligned import AlignedRefs
+
+__all__ = ["PSFStack"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PSFStack(Result):
+    """All integrations of all reference exposures along the first axis, in member order.
+
+    Attributes
+    ----------
+    exposure : Exposure, (n_ref, y, x)
+        SCI, ERR, DQ and variances of the references.
+    members : tuple of str
+        "file [integration]" of each reference.
+    targets : tuple of str
+        Star of each reference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frames = np.random.default_rng(1).normal(size=(4, 16, 16))
+    >>> stack = PSFStack.from_exposures([Exposure(frames[:3]), Exposure(frames[3])])
+    >>> stack.n_ref, stack.select([0, 3]).n_ref
+    (4, 2)
+    """
+
+    exposure: Exposure
+    members: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @classmethod
+    def from_asn(cls, asn: Association | str | os.PathLike[str]) -> PSFStack:
+        """Stack the "psf" members of an association (or of its file)."""
+        if not isinstance(asn, Association):
+            asn = Association.read(asn)
+        return cls.from_exposures(asn.references)
+
+    @classmethod
+    def from_exposures(cls, exposures: Sequence[Exposure]) -> PSFStack:
+        """Stack exposures of reference stars.
+
+        Errors and variances are kept where every exposure has them.
+
+        Raises
+        ------
+        DataError
+            If there is none, or shapes or units differ (both files are named).
+        """
+        cubes = [exposure.cube for exposure in exposures]
+        if not cubes:
+            raise DataError("no reference exposure to stack; give at least one")
+        for cube in cubes[1:]:
+            _check_alike(cubes[0], cube)
+        names = [c.meta.filename or f"exposure {i}" for i, c in enumerate(cubes)]
+        return cls(
+            exposure=_concatenate(cubes),
+            members=tuple(f"{name} [{i}]" for name, c in zip(names, cubes, strict=True) for i in range(c.n_int)),
+            targets=tuple(c.meta.target for c in cubes for _ in range(c.n_int)),
+            history=(f"PSFStack.{call(cls.from_exposures.__func__, cls, list(exposures))}",),  # type: ignore[attr-defined]
+        )
+
+    @property
+    def n_ref(self) -> int:
+        """Number of reference images."""
+        return self.exposure.n_int
+
+    @verb
+    def reject_outliers(self, sigma: float = 5.0) -> PSFStack:
+        """Flag pixels that leave the other integrations of the same exposure (OUTLIER, DO_NOT_USE).
+
+        See `Exposure.reject_outliers`; exposures with fewer than three integrations are left as they are.
+        """
+        dq = self.exposure.flags()
+        for rows in self._runs():
+            dq[rows] = self.exposure.select(rows).reject_outliers(sigma).flags()
+        return self.with_(exposure=self.exposure.with_(dq=dq))
+
+    @verb
+    def repair(self, box: int = 3) -> PSFStack:
+        """Fill bad pixels from good neighbours; see `Exposure.repair`."""
+        return self.with_(exposure=self.exposure.repair(box))
+
+    @verb
+    def select(
+        self,
+        which: Sequence[int] | np.ndarray | slice | None = None,
+        *,
+        target: str | None = None,
+        best: int | None = None,
+        like: Exposure | None = None,
+    ) -> PSFStack:
+        """Keep some references: by index, by star, or those most correlated with a science exposure.
+
+        Parameters
+        ----------
+        which : indices, slice or boolean mask, optional
+        target : str, optional
+            Name of the star.
+        best, like : int and Exposure, optional
+            Keep the `best` references with the highest mean correlation with `like`; their order stays.
+
+        Raises
+        ------
+        DataError
+            If nothing remains.
+        """
+        keep = np.arange(self.n_ref)
+        if target is not None:
+            keep = keep[[name == target for name in self.targets]]
+        if which is not None:
+            keep = np.intersect1d(keep, np.arange(self.n_ref)[which])
+        if best is not None and like is not None:
+            order = np.argsort(-self.correlation(like).mean(axis=0)[keep], kind="stable")
+            keep = np.sort(keep[order[:best]])
+        if not keep.size:
+            stars = ", ".join(sorted(set(self.targets)))
+            raise DataError(f"no reference left of {self.n_ref} (stars: {stars}); select others")
+        return self._taken(keep)
+
+    @verb
+    def align_to(
+        self,
+        target: Exposure,
+        *,
+        to: Literal["each", "first", "mean", "none"] = "each",
+        mask: np.ndarray | Exposure | None = None,
+    ) -> AlignedRefs:
+        """Shift every reference onto the science images.
+
+        Parameters
+        ----------
+        target : Exposure
+            Science exposure.
+        to : str
+            "each": every reference to every integration, as the `align_refs` task says. "first", "mean": to the first
+            integration or to the mean of all, one set for all. "none": the references are aligned already.
+        mask : ndarray or Exposure, shape (y, x), optional
+            Weight of each pixel in the fit, 1 = use (JWST's psfmask: the transmission of the coronagraph). Without
+            it, the weight is made from the data, see `arrays.register.default_weight`.
+
+        Raises
+        ------
+        DataError
+            If shapes or units differ, or an image has no good pixel.
+        """
+        from corontools.coron.aligned import align
+
+        return align(self, target, to=to, mask=mask)
+
+    def correlation(self, target: Exposure) -> np.ndarray:
+        """Pearson correlation of each science integration with each reference over pixels good in both, (n_int, n_ref)."""
+        cube = target.cube
+        _check_alike(cube, self.exposure)
+        pairs = [
+            [_pearson(s, sg, r, rg) for r, rg in zip(self.exposure.data, self.exposure.good, strict=True)]
+            for s, sg in zip(cube.data, cube.good, strict=True)
+        ]
+        return np.array(pairs)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the `_psfstack` product (CubeModel)."""
+        from corontools.products import write_exposure
+
+        exposure = self.exposure.with_(
+            meta=self.exposure.meta.with_(history=self.history),
+            extensions=(),  # area, times and WCS model of the first exposure say nothing of the others
+            source="",
+        )
+        return write_exposure(exposure, path, cards={"S_PSFSTK": "COMPLETE"}, overwrite=overwrite)
+
+    def _runs(self) -> list[list[int]]:
+        """Indices of the references that come from one exposure."""
+        files = [member.rsplit(" [", 1)[0] for member in self.members]
+        return [[i for i, name in enumerate(files) if name == one] for one in dict.fromkeys(files)]
+
+    def _taken(self, keep: np.ndarray) -> PSFStack:
+        return self.with_(
+            exposure=self.exposure.select(keep),
+            members=tuple(self.members[i] for i in keep),
+            targets=tuple(self.targets[i] for i in keep),
+        )
+
+    def _values(self) -> np.ndarray:
+        return np.where(self.exposure.good, self.exposure.data, np.nan)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        counts = {star or "unnamed star": self.targets.count(star) for star in dict.fromkeys(self.targets)}
+        stars = ", ".join(f"{star} x{count}" for star, count in counts.items())
+        return [("references", f"{self.n_ref}: {stars}"), *self.exposure._rows()[1:]]
+
+    def _pictures(self) -> Sequence[Any]:
+        from corontools import display
+
+        good = self.exposure.good
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.sum(self.exposure.data, axis=0, where=good) / good.sum(axis=0)
+        return [display.image_picture(mean, "mean of the references")]
+
+
+def _check_alike(first: Exposure, other: Exposure) -> None:
+    for what, a, b in (
+        ("shape", first.data.shape[-2:], other.data.shape[-2:]),
+        ("unit", first.meta.unit, other.meta.unit),
+    ):
+        if a != b:
+            raise DataError(
+                f"{what} differs: {first._name} has {a or 'none'}, {other._name} has {b or 'none'}; "
+                f"{'crop' if what == 'shape' else 'convert'} one of them"
+            )
+
+
+def _concatenate(cubes: Sequence[Exposure]) -> Exposure:
+    """One cube in native byte order, metadata from the first."""
+
+    def joined(arrays: list[np.ndarray | None]) -> np.ndarray | None:
+        if any(array is None for array in arrays):
+            return None
+        out = np.concatenate([array for array in arrays if array is not None])
+        return out.astype(out.dtype.newbyteorder("="), copy=False)
+
+    variances = {name: joined([cube.variances.get(name) for cube in cubes]) for name in VARIANCES}
+    return Exposure(
+        data=joined([cube.data for cube in cubes]),
+        err=joined([cube.err for cube in cubes]),
+        dq=np.concatenate([cube.flags() for cube in cubes]),
+        variances={name: value for name, value in variances.items() if value is not None},
+        meta=cubes[0].meta,
+        wcs=cubes[0].wcs,
+    )
+
+
+def _pearson(a: np.ndarray, a_good: np.ndarray, b: np.ndarray, b_good: np.ndarray) -> float:
+    both = a_good & b_good
+    if both.sum() < 2:
+        return float("nan")
+    return float(np.corrcoef(a[both].astype(np.float64), b[both].astype(np.float64))[0, 1])
