@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from corontools.association import Association
-    from corontools.coron import AlignedRefs, ContrastCurve, KlipResult, PSFStack, Zones, combine, coron3, replay
+    from corontools.coron import (
+        AlignedRefs,
+        ContrastCurve,
+        KlipResult,
+        PSFStack,
+        Zones,
+        combine,
+        coron3,
+        replay,
+    )
     from corontools.dq import DQ
     from corontools.errors import DataError
     from corontools.exposure import Exposure

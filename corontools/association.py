@@ -32,6 +32,8 @@ class Association:
         The association file.
     pool : str
         The pool it came from; written as ASNPOOL.
+    code : str
+        The call that reads it.
     """
 
     product: str
@@ -40,6 +42,7 @@ class Association:
     reference_paths: tuple[Path, ...]
     path: Path
     pool: str = ""
+    code: str = ""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], *, product: str | None = None) -> Association:
@@ -72,6 +75,7 @@ class Association:
             reference_paths=tuple(path.parent / member for member in kinds.get("psf", ())),
             path=path,
             pool=str(table.get("asn_pool", "")),
+            code=f"Association.read({str(path)!r}{'' if product is None else f', product={product!r}'})",
         )
         _check(asn, kinds)
         return asn
@@ -100,14 +104,14 @@ class Association:
         ]
 
     def __repr__(self) -> str:
-        from corontools import display
+        from corontools.display import card
 
-        return display.text(f"Association {self.id}", self._rows())
+        return card.text(f"Association {self.id}", self._rows())
 
     def _repr_html_(self) -> str:
-        from corontools import display
+        from corontools.display import card
 
-        return display.html(f"Association {self.id}", self._rows())
+        return card.html(f"Association {self.id}", self._rows())
 
 
 def _load(path: Path) -> Mapping[str, Any]:

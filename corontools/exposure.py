@@ -212,7 +212,8 @@ class Exposure:
         found = temporal(cube.data, good=cube.good, err=cube.err, sigma=sigma)
         dq = cube.flags() | np.where(found, np.uint32(DQ.OUTLIER | DQ.DO_NOT_USE), np.uint32(0))
         return self.with_(
-            dq=dq.reshape(self.data.shape), source=self.source and f"{self.source}.reject_outliers(sigma={sigma!r})"
+            dq=dq.reshape(self.data.shape),
+            source=self.source and f"{self.source}.reject_outliers(sigma={sigma!r})",
         )
 
     def repair(self, box: int = 3) -> Exposure:
@@ -229,7 +230,9 @@ class Exposure:
         dq = cube.flags() | np.where(filled, np.uint32(DQ.FLUX_ESTIMATED | DQ.DO_NOT_USE), np.uint32(0))
         shape = self.data.shape
         return self.with_(
-            data=data.reshape(shape), dq=dq.reshape(shape), source=self.source and f"{self.source}.repair(box={box})"
+            data=data.reshape(shape),
+            dq=dq.reshape(shape),
+            source=self.source and f"{self.source}.repair(box={box})",
         )
 
     def _mapped(self, function: Any, **changes: Any) -> Exposure:
@@ -258,16 +261,16 @@ class Exposure:
         return rows
 
     def __repr__(self) -> str:
-        from corontools import display
+        from corontools.display import card
 
-        return display.text(f"Exposure: {self.meta.title}", self._rows(), [self.source] if self.source else ())
+        return card.text(f"Exposure: {self.meta.title}", self._rows(), [self.source] if self.source else ())
 
     def _repr_html_(self) -> str:
-        from corontools import display
+        from corontools.display import card, quick
 
-        image = display.image_picture(self.cube.data[0], "first integration", bad=~self.cube.good[0])
+        image = quick.image_picture(self.cube.data[0], "first integration", bad=~self.cube.good[0])
         chain = [self.source] if self.source else ()
-        return display.html(f"Exposure: {self.meta.title}", self._rows(), pictures=[image], chain=chain)
+        return card.html(f"Exposure: {self.meta.title}", self._rows(), pictures=[image], chain=chain)
 
 
 def _readonly(array: Any) -> np.ndarray:

@@ -94,12 +94,12 @@ def headers(exposure: Exposure, cards: Mapping[str, Any] | None = None) -> tuple
 
 
 def history_cards(history: Sequence[str]) -> list[str]:
-    """The chain as HISTORY lines of at most 72 characters; one that goes on in the next ends with a backslash.
+    r"""The chain as HISTORY lines of at most 72 characters; one that goes on in the next ends with a backslash.
 
     Examples
     --------
     >>> history_cards(["PSFStack.from_asn('a_very_long_association_name_indeed_with_no_end_in_sight.json')"])
-    ["PSFStack.from_asn('a_very_long_association_name_indeed_with_no_end_in_s\\\\", "ight.json')"]
+    ["PSFStack.from_asn('a_very_long_association_name_indeed_with_no_end_in_s\\", "ight.json')"]
     """
     cards = []
     for line in history:

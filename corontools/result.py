@@ -62,14 +62,14 @@ class Result:
         return ()
 
     def __repr__(self) -> str:
-        from corontools import display
+        from corontools.display import card
 
-        return display.text(type(self).__name__, self._rows(), self.history)
+        return card.text(type(self).__name__, self._rows(), self.history)
 
     def _repr_html_(self) -> str:
-        from corontools import display
+        from corontools.display import card
 
-        return display.html(type(self).__name__, self._rows(), pictures=self._pictures(), chain=self.history)
+        return card.html(type(self).__name__, self._rows(), pictures=self._pictures(), chain=self.history)
 
 
 def verb(method: Callable[Concatenate[R, P], S]) -> Callable[Concatenate[R, P], S]:

@@ -34,7 +34,9 @@ def center_rows(images: np.ndarray, good: np.ndarray) -> np.ndarray:
     """
     count = good.sum(axis=1)
     if not count.all():
-        raise DataError(f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out")
+        raise DataError(
+            f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out"
+        )
     values = np.where(good, images, np.nan).astype(np.float64, copy=False)
     mean = np.sum(values, axis=1, where=good) / count
     return values - mean[:, None]
@@ -179,7 +181,8 @@ def leave_one_out(gram: np.ndarray, modes: int) -> np.ndarray:
     """How each reference is made of the others when they alone are its references.
 
     The first `modes` KL modes of the others reproduce reference j as sum_i C_ji r_i: with the Gram matrix G of the
-    others, its eigenpairs (l_k, v_k) and the inner products g of j with them, C_j = sum_{k <= modes} v_k (v_k . g) / l_k.
+    others, its eigenpairs (l_k, v_k) and the inner products g of j with them,
+    C_j = sum_{k <= modes} v_k (v_k . g) / l_k.
 
     Parameters
     ----------
@@ -205,7 +208,7 @@ def leave_one_out(gram: np.ndarray, modes: int) -> np.ndarray:
 
 
 def reference_weights(weights: np.ndarray, coefficient: np.ndarray) -> np.ndarray:
-    """Amount of each reference in a model: `weights` of `decompose` times mode coefficients (n, k), shape (n, n_ref)."""
+    """Amount (n, n_ref) of each reference in a model: `weights` of `decompose` times mode coefficients (n, k)."""
     return coefficient @ weights[:, : coefficient.shape[1]].T
 
 

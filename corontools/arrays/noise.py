@@ -45,7 +45,7 @@ def leave_one_out_power(
     known : ndarray, shape (pixels,)
         Its part that the references' own noise explains; 0 where no variance is given.
     """
-    n, pixels = references.shape
+    pixels = references.shape[1]
     power, known = np.empty(pixels), np.zeros(pixels)
     for start in range(0, pixels, BLOCK):
         part = slice(start, start + BLOCK)

@@ -196,11 +196,11 @@ class AlignedRefs(Result):
         return rows
 
     def _pictures(self) -> Sequence[Any]:
-        from corontools import display
+        from corontools.display import quick
 
-        pictures = [display.shift_picture(self.shifts, self.shift_errors, self.stack.targets)]
+        pictures = [quick.shift_picture(self.shifts, self.shift_errors, self.stack.targets)]
         if self.mask is not None:
-            pictures.append(display.image_picture(self.mask, "weight of the fit", kind="linear"))
+            pictures.append(quick.image_picture(self.mask, "weight of the fit", kind="linear"))
         return pictures
 
 
@@ -282,7 +282,9 @@ def _weight(mask: np.ndarray | Exposure | None, science: np.ndarray, good: np.nd
     if weight.shape != science.shape[-2:]:
         raise DataError(f"the mask has shape {weight.shape}, the images have {science.shape[-2:]}; crop it alike")
     if not np.nanmax(weight) > 0 or np.nanmin(weight) < 0:
-        raise DataError("the mask should hold weights from 0 to 1 (1 = use), not all 0; JWST's psfmask is used as it is")
+        raise DataError(
+            "the mask should hold weights from 0 to 1 (1 = use), not all 0; JWST's psfmask is used as it is"
+        )
     return np.where(np.isfinite(weight), weight, 0.0)  # a pixel of unknown transmission has no weight
 
 

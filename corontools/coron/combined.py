@@ -73,9 +73,9 @@ class CombinedImage(Result):
         ]
 
     def _pictures(self) -> Sequence[Any]:
-        from corontools import display
+        from corontools.display import quick
 
-        return [display.image_picture(self.image.data, "north up"), display.image_picture(self.snr, "S/N")]
+        return [quick.image_picture(self.image.data, "north up"), quick.image_picture(self.snr, "S/N")]
 
 
 def combine(results: Sequence[KlipResult], *, anchor: Literal["star", "wcs"] = "star") -> CombinedImage:
@@ -114,7 +114,11 @@ def combine(results: Sequence[KlipResult], *, anchor: Literal["star", "wcs"] = "
     data, err = total.mean()
     empty = np.isnan(data)
     image = Exposure(
-        data=data, err=err, dq=np.where(empty, np.uint32(DQ.DO_NOT_USE), np.uint32(0)), meta=meta, wcs=grid.wcs
+        data=data,
+        err=err,
+        dq=np.where(empty, np.uint32(DQ.DO_NOT_USE), np.uint32(0)),
+        meta=meta,
+        wcs=grid.wcs,
     )
     return CombinedImage(image=image, weight=total.weight, count=total.count, history=history)
 

@@ -121,7 +121,7 @@ class ContrastCurve(Result):
         return QTable(columns, meta={"level": self.level, "chain": list(self.history)})
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the `_contrast` product (ContrastModel: radius in px, sigma in image units) or, by suffix, .ecsv or .csv."""
+        """Write the `_contrast` product (ContrastModel: radius in px, sigma) or, by suffix, .ecsv or .csv."""
         from corontools.coron.products import write_contrast
 
         return write_contrast(self, path, overwrite=overwrite)
@@ -144,12 +144,12 @@ class ContrastCurve(Result):
         return rows
 
     def _pictures(self) -> Sequence[Any]:
-        from corontools import display
+        from corontools.display import quick
 
         x = self.radius if self.sep is None else self.sep
         label = "separation (px)" if self.sep is None else "separation (arcsec)"
-        series = [display.Series(x, self.limit, label=self.name)]
-        return [display.curve_picture(series, self.meta.title, x_label=label, y_label=self.name)]
+        series = [quick.Series(x, self.limit, label=self.name)]
+        return [quick.curve_picture(series, self.meta.title, x_label=label, y_label=self.name)]
 
 
 def measure(

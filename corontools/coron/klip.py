@@ -236,17 +236,23 @@ class KlipResult(Result):
         return [
             ("target", self.target.meta.title),
             ("modes", f"{self.modes} of {self.max_modes}, from {self.aligned.n_ref} references"),
-            ("zones", f"{len({int(z) for z in np.unique(self.zones)} - {0})}, {np.mean(self.zones > 0):.0%} of the frame"),
+            (
+                "zones",
+                f"{len({int(z) for z in np.unique(self.zones)} - {0})}, {np.mean(self.zones > 0):.0%} of the frame",
+            ),
             ("explained", f"{share:.4%} of the variance"),
-            ("residual", f"{np.nanstd(self.frames):.4g} {self.target.meta.unit} rms ({self.target.n_int} integrations)"),
+            (
+                "residual",
+                f"{np.nanstd(self.frames):.4g} {self.target.meta.unit} rms ({self.target.n_int} integrations)",
+            ),
         ]
 
     def _pictures(self) -> Sequence[Any]:
-        from corontools import display
+        from corontools.display import quick
 
         return [
-            display.image_picture(self.target.data[0], "science, integration 0", bad=~self.target.good[0]),
-            display.image_picture(self.frames[0], f"residual, {self.modes} modes"),
+            quick.image_picture(self.target.data[0], "science, integration 0", bad=~self.target.good[0]),
+            quick.image_picture(self.frames[0], f"residual, {self.modes} modes"),
         ]
 
 
@@ -259,9 +265,7 @@ def decompose_zones(aligned: AlignedRefs, *, modes: int, zones: str | Zones) -> 
         refs = aligned[integrations[0]]
         for zone in np.unique(labels[labels > 0]):
             spaces.append(_subspace(aligned, refs, np.flatnonzero(labels == zone), integrations, modes))
-    return KlipResult(
-        aligned=aligned, modes=modes, zones=labels, subspaces=tuple(spaces), history=aligned.history
-    )
+    return KlipResult(aligned=aligned, modes=modes, zones=labels, subspaces=tuple(spaces), history=aligned.history)
 
 
 def _clipped(modes: int, limit: int, what: str) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ __all__ = ["Coron3", "coron3"]
 
 STEPS = ("reject_outliers", "repair", "align_to", "klip", "contrast", "combine")
 Options = Mapping[str, Any] | bool | None
+Cleanable = TypeVar("Cleanable", Exposure, PSFStack)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,19 +148,25 @@ def coron3(
     _unique_names(asn)
     mask = asn.psfmask if psfmask is None else psfmask
     science = tuple(_cleaned(exposure, options) for exposure in asn.science)
-    references = tuple(_cleaned(exposure, options) for exposure in asn.references)
-    stack = PSFStack.from_exposures(references)
-    if options["repair"] is not False:
-        stack = stack.repair(**_keywords(options["repair"]))
+    cleaned = _cleaned(PSFStack.from_asn(asn), options)
+    stack = cleaned if options["repair"] is False else cleaned.repair(**_keywords(options["repair"]))
     klips = tuple(_subtracted(stack, target, mask, options) for target in science)
     combined = None if options["combine"] is False else _combined(klips, options)
     history = (f"coron3({str(asn.path)!r}{_written(options)})",)
+    references = _flagged(asn.references, cleaned)
     return Coron3(asn, stack, klips, combined, science, references, options, history=history)
 
 
-def _cleaned(exposure: Exposure, options: Mapping[str, Any]) -> Exposure:
+def _cleaned(images: Cleanable, options: Mapping[str, Any]) -> Cleanable:
     chosen = options["reject_outliers"]
-    return exposure if chosen is False else exposure.reject_outliers(**_keywords(chosen))
+    return images if chosen is False else images.reject_outliers(**_keywords(chosen))
+
+
+def _flagged(exposures: Sequence[Exposure], stack: PSFStack) -> tuple[Exposure, ...]:
+    """The reference exposures with the flags that their integrations got in the stack."""
+    ends = np.cumsum([exposure.n_int for exposure in exposures])
+    parts = np.split(stack.exposure.flags(), ends[:-1])
+    return tuple(e.with_(dq=dq.reshape(e.shape)) for e, dq in zip(exposures, parts, strict=True))
 
 
 def _subtracted(stack: PSFStack, target: Exposure, mask: Any, options: Mapping[str, Any]) -> KlipResult:

@@ -28,7 +28,12 @@ def write_aligned(aligned: AlignedRefs, path: str | os.PathLike[str], *, overwri
     shape = (aligned.n_int, *aligned.stack.exposure.shape)
     refs = aligned.stack.exposure
     meta = refs.meta.with_(history=aligned.history)
-    cards = {"FILENAME": Path(path).name, "DATAMODL": "QuadModel", "S_PSFALI": "COMPLETE", "S_PSFSTK": "COMPLETE"}
+    cards = {
+        "FILENAME": Path(path).name,
+        "DATAMODL": "QuadModel",
+        "S_PSFALI": "COMPLETE",
+        "S_PSFSTK": "COMPLETE",
+    }
     primary, science = headers(refs.with_(meta=meta), cards)
     unit = astrofits.Header([("BUNIT", refs.meta.unit)] if refs.meta.unit else [])
     planes = [fits.Plane("SCI", shape, "f4", science), fits.Plane("DQ", shape, "u4", astrofits.Header())]

@@ -52,7 +52,7 @@ class PSFStack(Result):
         """Stack the "psf" members of an association (or of its file)."""
         if not isinstance(asn, Association):
             asn = Association.read(asn)
-        return cls.from_exposures(asn.references)
+        return cls.from_exposures(asn.references).with_(history=(f"PSFStack.{call(cls.from_asn.__func__, cls, asn)}",))
 
     @classmethod
     def from_exposures(cls, exposures: Sequence[Exposure]) -> PSFStack:
@@ -167,7 +167,7 @@ class PSFStack(Result):
         return align(self, target, to=to, mask=mask)
 
     def correlation(self, target: Exposure) -> np.ndarray:
-        """Pearson correlation of each science integration with each reference over pixels good in both, (n_int, n_ref)."""
+        """Pearson correlation (n_int, n_ref) of science integrations and references, over pixels good in both."""
         cube = target.cube
         _check_alike(cube, self.exposure)
         pairs = [
@@ -208,12 +208,12 @@ class PSFStack(Result):
         return [("references", f"{self.n_ref}: {stars}"), *self.exposure._rows()[1:]]
 
     def _pictures(self) -> Sequence[Any]:
-        from corontools import display
+        from corontools.display import quick
 
         good = self.exposure.good
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.sum(self.exposure.data, axis=0, where=good) / good.sum(axis=0)
-        return [display.image_picture(mean, "mean of the references")]
+        return [quick.image_picture(mean, "mean of the references")]
 
 
 def _check_alike(first: Exposure, other: Exposure) -> None:
