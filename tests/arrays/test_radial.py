@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from corontools.arrays.radial import annular_noise, radii, student_factor
+from corontools.errors import DataError
+
+
+def test_rings_hold_whole_pixels_between_their_radii():
+    image = np.random.default_rng(0).normal(size=(31, 41))
+    image[3, 4] = np.nan
+    radius, noise, count = annular_noise(image, center=(20.3, 14.0), width=3)
+    distance = radii(image.shape, (20.3, 14.0))
+    assert radius.tolist() == [1.5, 4.5, 7.5, 10.5, 13.5]
+    for middle, sigma, n in zip(radius, noise, count, strict=True):
+        ring = image[(distance >= middle - 1.5) & (distance < middle + 1.5) & np.isfinite(image)]
+        assert n == ring.size
+        np.testing.assert_allclose(sigma, ring.std())
+
+
+def test_a_ring_without_pixels_has_no_noise():
+    image = np.full((21, 21), np.nan)
+    image[10, 10] = 3.0
+    _, noise, count = annular_noise(image, center=(10, 10), width=2)
+    assert (noise[0], count[0]) == (0, 1)
+    assert np.isnan(noise[1:]).all()
+
+
+@pytest.mark.parametrize("bad", [{"center": (0, 5), "width": 2}, {"center": (5, 5), "width": 0}])
+def test_no_ring_is_an_error(bad):
+    with pytest.raises(DataError, match="no ring of width"):
+        annular_noise(np.zeros((11, 11)), **bad)
+
+
+def test_student_factor_is_that_of_mawet_et_al():
+    # one-sided false-alarm probability of 5 sigma, t distribution with n - 1 degrees of freedom
+    probability = stats.norm.sf(5.0)
+    for n in (4, 10, 100):
+        factor = float(student_factor(5.0, np.array([n + 0.9]))[0])
+        assert stats.t.sf(factor / np.sqrt(1 + 1 / n), n - 1) == pytest.approx(probability, rel=1e-9)
+    assert np.isnan(student_factor(5.0, np.array([1.9]))[0])
+    assert float(student_factor(5.0, np.array([1e7]))[0]) == pytest.approx(5.0, abs=1e-4)
+
+
+def test_far_tails_do_not_saturate():
+    factors = student_factor(12.0, np.array([50.0, 60.0]))
+    assert np.isfinite(factors).all()
+    assert factors[0] > factors[1] > 12
