@@ -5,6 +5,8 @@ Images are rows of matrices (n, pixels). The derivations are in `docs/klip.md`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from corontools.errors import DataError
@@ -34,9 +36,7 @@ def center_rows(images: np.ndarray, good: np.ndarray) -> np.ndarray:
     """
     count = good.sum(axis=1)
     if not count.all():
-        raise DataError(
-            f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out"
-        )
+        raise DataError(f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out")
     values = np.where(good, images, np.nan).astype(np.float64, copy=False)
     mean = np.sum(values, axis=1, where=good) / count
     return values - mean[:, None]
@@ -177,7 +177,7 @@ def coefficients(scores: np.ndarray, factors: np.ndarray, modes: int) -> np.ndar
     return np.array(rows)
 
 
-def leave_one_out(gram: np.ndarray, modes: int) -> np.ndarray:
+def leave_one_out(gram: np.ndarray, modes: int, *, only: Sequence[int] | None = None) -> np.ndarray:
     """How each reference is made of the others when they alone are its references.
 
     The first `modes` KL modes of the others reproduce reference j as sum_i C_ji r_i: with the Gram matrix G of the
@@ -190,6 +190,8 @@ def leave_one_out(gram: np.ndarray, modes: int) -> np.ndarray:
         Inner products of the centred references.
     modes : int
         At most n_ref - 1 are used.
+    only : sequence of int, optional
+        Rows wanted; all by default.
 
     Returns
     -------
@@ -197,13 +199,14 @@ def leave_one_out(gram: np.ndarray, modes: int) -> np.ndarray:
         C, zero on the diagonal; `references - C @ references` are the leave-one-out residuals.
     """
     n = len(gram)
-    made = np.zeros((n, n))
-    for j in range(n):
+    wanted = range(n) if only is None else only
+    made = np.zeros((len(wanted), n))
+    for row, j in enumerate(wanted):
         others = np.delete(np.arange(n), j)
         eigenvalues, vectors = np.linalg.eigh(gram[np.ix_(others, others)])
         keep = np.flatnonzero(eigenvalues > RANK * max(eigenvalues[-1], 0.0))[::-1][:modes]
         scores = (vectors[:, keep].T @ gram[others, j]) / eigenvalues[keep]
-        made[j, others] = vectors[:, keep] @ scores
+        made[row, others] = vectors[:, keep] @ scores
     return made
 
 

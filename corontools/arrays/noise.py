@@ -7,12 +7,16 @@ import warnings
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["leave_one_out_power", "residual_variance", "smooth_positive"]
+from corontools.arrays.kl import leave_one_out
+
+__all__ = ["leave_one_out_power", "residual_variance", "smooth_positive", "tail_factor"]
 
 # pixels handled at a time, so that no matrix of the size of the references is made
 BLOCK = 16384
 # side in px of the neighbourhood in which speckles are as strong
 NEIGHBOURHOOD = 15
+# for the tail: eigendecompositions spent, pixels looked at, pixels beyond 3 sigma needed
+DECOMPOSITIONS, SAMPLES, LEAST_TAIL = 400, 60_000, 30
 
 
 def leave_one_out_power(
@@ -28,7 +32,7 @@ def leave_one_out_power(
     Parameters
     ----------
     references : ndarray, shape (n_ref, pixels)
-        Centred, nothing missing.
+        Centred, nothing missing; at least two.
     made : ndarray, shape (n_ref, n_ref)
         From `kl.leave_one_out`.
     flux : ndarray, shape (n_ref,)
@@ -40,24 +44,69 @@ def leave_one_out_power(
 
     Returns
     -------
-    power : ndarray, shape (pixels,)
+    mean : ndarray, shape (pixels,)
         Mean over the references of (flux * residual)^2; NaN where no reference was measured.
     known : ndarray, shape (pixels,)
         Its part that the references' own noise explains; 0 where no variance is given.
     """
     pixels = references.shape[1]
-    power, known = np.empty(pixels), np.zeros(pixels)
+    mean, known = np.empty(pixels), np.zeros(pixels)
     for start in range(0, pixels, BLOCK):
         part = slice(start, start + BLOCK)
-        weight = good[:, part] * np.square(flux)[:, None]
-        count = good[:, part].sum(axis=0)
-        residual = references[:, part] - made @ references[:, part]
+        use = good[:, part]
+        count = use.sum(axis=0)
+        square = np.square(flux[:, None] * (references[:, part] - made @ references[:, part]))
         with np.errstate(invalid="ignore", divide="ignore"):
-            power[part] = np.einsum("np,np->p", weight, np.square(residual)) / count
+            mean[part] = np.sum(square, axis=0, where=use) / count
             if variance is not None:
                 own = _complete(variance[:, part])
+                weight = use * np.square(flux)[:, None]
                 known[part] = np.einsum("np,np->p", weight, own + np.square(made) @ own) / count
-    return power, known
+    return mean, known
+
+
+def tail_factor(references: np.ndarray, modes: int) -> float:
+    """Factor, at least 1, that brings the false-alarm rate of the error to that of Student's t.
+
+    Each reference is taken as science with the rest as its references: its residual over the error that these give
+    should exceed 3 as often as t with n_ref degrees of freedom does. It does so more often where frames differ in
+    strength, or where a frame holds something that the others' leave-one-out residuals can't know of. The factor is
+    the value that is exceeded at the rate of t, over 3.
+
+    Parameters
+    ----------
+    references : ndarray, shape (n_ref, pixels)
+        Centred, nothing missing. Some of the pixels, and with many references some of these, are enough.
+    modes : int
+
+    Returns
+    -------
+    float
+        1 for fewer than three references, or too few pixels for the tail to be seen.
+    """
+    from scipy import stats
+
+    n, pixels = references.shape
+    share = 2 * stats.t.sf(3.0, n)
+    tested = np.unique(np.linspace(0, n - 1, min(n, max(DECOMPOSITIONS // n, 2))).astype(int))
+    images = references[:, :: max(1, pixels * tested.size // SAMPLES)]
+    if n < 3 or share * tested.size * images.shape[1] < LEAST_TAIL:
+        return 1.0
+    gram = references @ references.T
+    exceeded = np.quantile([_as_science(j, images, gram, modes) for j in tested], 1 - share)
+    return max(float(exceeded) / 3.0, 1.0)
+
+
+def _as_science(j: int, images: np.ndarray, gram: np.ndarray, modes: int) -> np.ndarray:
+    """|S/N| of reference j after subtraction of the others, with the error from their leave-one-out residuals."""
+    others = np.delete(np.arange(len(gram)), j)
+    left = images[j] - leave_one_out(gram, modes, only=[j])[0] @ images
+    rest = images[others]
+    made = leave_one_out(gram[np.ix_(others, others)], modes)
+    flux = np.sqrt(gram[j, j] / np.diag(gram)[others])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        snr = np.abs(left) / np.sqrt(np.mean(np.square(flux[:, None] * (rest - made @ rest)), axis=0))
+    return np.nan_to_num(snr, posinf=0.0)
 
 
 def _complete(variance: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from corontools.arrays import kl
-from corontools.arrays.noise import leave_one_out_power, residual_variance, smooth_positive
+from corontools.arrays.noise import leave_one_out_power, residual_variance, smooth_positive, tail_factor
 from corontools.coron.aligned import AlignedRefs
 from corontools.coron.zones import Zones
 from corontools.dq import DQ
@@ -331,18 +331,25 @@ def _space_noise(result: KlipResult, space: Subspace) -> list[tuple[np.ndarray, 
     variance = None if refs.variance is None else refs.variance.reshape(refs.n_int, -1)[:, space.pixels]
     k = min(result.modes, len(space.basis))
     made = kl.leave_one_out(gram, k) if len(images) > 1 else None
+    tail = tail_factor(images, k)
     pairs = []
     for row, i in enumerate(space.integrations):
         amounts = kl.reference_weights(space.weights, space.coefficients(k)[row : row + 1, 1:])[0]
         photon = _photon_variance(result.target, i, space, k, amounts, variance)
-        values, use = _zone_science(result.target, space.pixels, [i])
-        flux = images[:, use[0]] @ (values[0, use[0]] - values[0, use[0]].mean()) / np.diag(gram)
+        flux = _flux_ratio(*_zone_science(result.target, space.pixels, [i]), images)
         if made is None:
             pairs.append((np.zeros(space.pixels.size), photon))
             continue
         power, known = leave_one_out_power(images, made, flux, good=good, variance=variance)
-        pairs.append(_split(power, known, photon, space.pixels, result.zones.shape))
+        parts = _split(power, known, photon, space.pixels, result.zones.shape)
+        pairs.append((tail**2 * parts[0], tail**2 * parts[1]))
     return pairs
+
+
+def _flux_ratio(values: np.ndarray, good: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Science over reference star (n_ref,), by the power of the images: it holds without a common pattern too."""
+    science, use = values[0, good[0]], good[0]
+    return science.std() / images[:, use].std(axis=1)
 
 
 def _photon_variance(
@@ -360,16 +367,16 @@ def _split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scale the references' power to the photon noise of the science image, and part it in speckles and photons.
 
-    power holds speckles + the references' own noise (`known`). The local mean of power - known gives the speckles s
-    that are expected here; the science has s + photon instead of s + known, and power is scaled by that ratio, so it
-    keeps the distribution of a mean of squares and never turns negative.
+    The power holds speckles + the references' own noise (known). The local mean of their difference gives the
+    speckles s that are expected here; the science has s + photon instead of s + known, and the power is scaled by
+    that ratio, so it keeps the distribution of a mean of squares and never turns negative.
     """
-    photon_known = np.where(np.isfinite(photon), photon, known)
+    photon = np.where(np.isfinite(photon), photon, known)
     speckle = smooth_positive(power - known, pixels, shape)
     expected = speckle + known
     with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = power * np.where(expected > 0, (speckle + photon_known) / expected, 1.0)
-        share = np.where(speckle + photon_known > 0, speckle / (speckle + photon_known), 1.0)
+        scaled = power * np.where(expected > 0, (speckle + photon) / expected, 1.0)
+        share = np.where(speckle + photon > 0, speckle / (speckle + photon), 1.0)
     return scaled * share, scaled * (1.0 - share)
 
 

@@ -47,3 +47,33 @@ def test_local_mean_keeps_a_constant_and_leaves_gaps_out():
     smooth = noise.smooth_positive(values, np.arange(400), (20, 20))
     np.testing.assert_allclose(smooth, 2.0)
     assert (noise.smooth_positive(-values, np.arange(400), (20, 20)) == 0).all()
+
+
+def test_gaussian_references_need_almost_no_factor():
+    assert 1.0 <= noise.tail_factor(references(12, 5_000), 3) < 1.06
+
+
+def test_references_with_strong_parts_of_their_own_need_a_larger_error():
+    refs = references(12, 5_000)
+    for row, start in enumerate(range(0, 4800, 400)):
+        refs[row, start : start + 400] *= 6  # a patch in which one frame alone is unlike the others
+    assert noise.tail_factor(refs, 1) > 1.15
+
+
+def test_too_few_pixels_or_references_give_no_factor():
+    assert noise.tail_factor(references(5, 60) * np.array([9.0, 1, 1, 1, 1])[:, None], 2) == 1.0
+    assert noise.tail_factor(references(2, 5_000), 2) == 1.0
+
+
+def test_each_reference_is_tested_as_science_with_the_rest():
+    refs = references(6, 400)
+    snr = noise._as_science(2, refs, refs @ refs.T, 3)
+    rest = np.delete(refs, 2, axis=0)
+    basis, _, _ = kl.decompose(rest, 3)
+    left = refs[2] - basis.T @ (basis @ refs[2])
+    flux = np.linalg.norm(refs[2]) / np.linalg.norm(rest, axis=1)
+    squares = [
+        (f * (r - rest_made @ rest)) ** 2
+        for f, r, rest_made in zip(flux, rest, kl.leave_one_out(rest @ rest.T, 3), strict=True)
+    ]
+    np.testing.assert_allclose(snr, np.abs(left) / np.sqrt(np.mean(squares, axis=0)))

@@ -1,0 +1,470 @@
+"""Registration of reference-star images on science images by weighted least squares.
+
+For a science image S, a reference image R and a weight w (a psfmask: 1 = use, 0 = leave out), the shift
+d = (dx, dy) of the reference and its flux scale beta minimise
+
+    chi2 = sum over x of  w(x)^2 [S(x) - beta R(x - d)]^2 ,
+
+with R interpolated by its Fourier series. The weight enters as a multiplier of the residuals, as in the
+align_refs step of the JWST pipeline, hence squared. Pixels where S is bad, where R moved by the nearest
+whole shift is bad, or whose source lies outside the frame, are left out of the sum.
+
+The shift is the one to give to `corontools.arrays.shift.shift_image` to bring the reference onto the
+science; the JWST pipeline shifts the science onto the reference and finds the opposite sign.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from enum import IntFlag
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter
+
+from corontools.arrays._register_kernels import Model, Reference, Science, covariance, minimise, search
+from corontools.arrays.shift import spectrum
+from corontools.errors import DataError
+
+__all__ = ["Quality", "Registration", "default_weight", "register", "register_pairs"]
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: Pixels searched in x and y in either direction.
+MAX_SHIFT = 30.0
+MIN_PIXELS = 30
+#: Fraction of the weighted variance that a good fit explains, and from which a start needs no search.
+GOOD_FRACTION, SURE_FRACTION = 0.5, 0.9
+#: A fit that moved further than this from its start (pixels) may have found another speckle.
+START_RANGE = 1.5
+#: Shortest side in pixels of images that are searched in bins of two pixels first.
+COARSE_FROM = 128
+TINY = float(np.finfo(np.float64).tiny)
+
+
+class Quality(IntFlag):
+    """What is wrong with a registration; 0 is good.
+
+    Attributes
+    ----------
+    NOT_CONVERGED
+        The iteration ended before the shift was exact.
+    BEYOND_MAX_SHIFT
+        The shift found is longer than allowed in x or y.
+    POOR_FIT
+        The model explains less than half of the weighted variance of the science image.
+    NOT_POSITIVE
+        The flux scale is zero or negative.
+    TOO_FEW_PIXELS
+        Too few good pixels overlap; the numbers are NaN.
+    """
+
+    GOOD = 0
+    NOT_CONVERGED = 1
+    BEYOND_MAX_SHIFT = 2
+    POOR_FIT = 4
+    NOT_POSITIVE = 8
+    TOO_FEW_PIXELS = 16
+
+
+class Registration(NamedTuple):
+    """Shift and flux scale of references on science images; from `register_pairs` with axes (n_int, n_ref).
+
+    Attributes
+    ----------
+    shift : array (..., 2)
+        (dx, dy) in pixels by which to shift the reference.
+    scale : array (...)
+        Factor by which to multiply the reference.
+    covariance : array (..., 3, 3)
+        Of (dx, dy, scale). Without variances it is the inverse normal matrix times chi2 / dof, true when the
+        noise is independent with a variance proportional to 1 / weight^2; with variances it is the sandwich
+        of the weighted least squares with that noise. Speckles that differ between the stars are
+        correlated from pixel to pixel, so where these dominate the true errors are larger.
+    chi2 : array (...)
+        Weighted sum of squared residuals.
+    dof : array of int (...)
+        Pixels of non-zero weight less three.
+    rms : array (...)
+        Square root of the weighted mean of the squared residuals, in units of the science image.
+    explained : array (...)
+        Fraction of the weighted variance of the science image that the fit explains.
+    quality : array of int (...)
+        `Quality` bits, 0 is good.
+    n_iter : array of int (...)
+        Evaluations of the model.
+    """
+
+    shift: Floats
+    scale: Floats
+    covariance: Floats
+    chi2: Floats
+    dof: NDArray[np.int64]
+    rms: Floats
+    explained: Floats
+    quality: NDArray[np.int64]
+    n_iter: NDArray[np.int64]
+
+    @property
+    def converged(self) -> Any:
+        """Where the iteration came to the exact minimum."""
+        return (np.asarray(self.quality) & (Quality.NOT_CONVERGED | Quality.TOO_FEW_PIXELS)) == 0
+
+
+def register(
+    reference: ArrayLike,
+    science: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    good_reference: ArrayLike | None = None,
+    good_science: ArrayLike | None = None,
+    variance: ArrayLike | None = None,
+    start: ArrayLike | None = None,
+    max_shift: float = MAX_SHIFT,
+) -> Registration:
+    """Shift and flux scale that bring a reference image onto a science image.
+
+    A correlation finds, of the whole-pixel shifts up to `max_shift`, the one that explains most of the
+    science image (large images are searched in bins of two pixels, and again in full if the fit is doubtful).
+    It is refined to about 1e-7 px by Newton steps with exact gradients, damped as Levenberg does after a step
+    that doesn't lower the sum. All arithmetic is float64, whatever the input: in float32, derivatives taken
+    as differences are noise.
+
+    Parameters
+    ----------
+    reference : array (y, x)
+        All values finite: bad pixels filled with plausible values and marked in `good_reference`.
+    science : array (y, x)
+        Non-finite pixels are left out.
+    weight : array (y, x), optional
+        psfmask by which residuals are multiplied: 1 = use, 0 = leave out. All 1 by default; see
+        `default_weight`.
+    good_reference, good_science : array of bool (y, x), optional
+        Where the pixels may be used; everywhere by default.
+    variance : array (y, x), optional
+        Noise variance of science minus scaled reference, for the covariance; where it is not finite the
+        pixel is left out. It doesn't weight the fit.
+    start : (dx, dy), optional
+        Where to begin. The search is skipped if the fit from here stays near and explains more than 90 %
+        of the variance; else the better of this minimum and that of the search is returned.
+    max_shift : float
+        Longest shift in x or y that is searched, pixels.
+
+    Returns
+    -------
+    Registration
+        Of arrays without leading axes. Check `quality`.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ, the reference isn't finite, or no pixel of non-zero weight is good in science
+        or reference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from corontools.arrays.shift import shift_image
+    >>> y, x = np.mgrid[:48, :48]
+    >>> reference = np.exp(-0.5 * ((x - 20) ** 2 + (y - 26) ** 2) / 3**2)
+    >>> science = 2.0 * shift_image(reference, (5.3, -2.1))
+    >>> fit = register(reference, science)
+    >>> fit.shift.round(5), round(float(fit.scale), 5), Quality(int(fit.quality))
+    (array([ 5.3, -2.1]), 2.0, <Quality.GOOD: 0>)
+    """
+    prepared = _reference(reference, good_reference)
+    target = _science(science, _power(weight, prepared.image.shape), good_science, variance)
+    begin = None if start is None else np.asarray(start, dtype=np.float64)
+    return _register(prepared, target, begin, max_shift)[0]
+
+
+def register_pairs(
+    references: ArrayLike,
+    science: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    good_references: ArrayLike | None = None,
+    good_science: ArrayLike | None = None,
+    variance: ArrayLike | None = None,
+    max_shift: float = MAX_SHIFT,
+    progress: Callable[[Iterable[tuple[int, int]]], Iterable[tuple[int, int]]] = iter,
+) -> Registration:
+    """Register every reference on every science integration.
+
+    The transform of a reference and the images of its derivatives serve all integrations, and the fit to
+    one integration is the start for the next.
+
+    Parameters
+    ----------
+    references : array (n_ref, y, x)
+        Finite; bad pixels filled and marked in `good_references`.
+    science : array (n_int, y, x)
+        Non-finite pixels are left out.
+    weight : array (y, x), optional
+        As for `register`, one for all.
+    good_references, good_science, variance : array, optional
+        As for `register`, of the shapes of `references`, `science` and `science`.
+    max_shift : float
+        Longest shift in x or y that is searched, pixels.
+    progress : callable
+        Is given the list of pairs to do and returns an iterable over them, as ``tqdm`` does.
+
+    Returns
+    -------
+    Registration
+        Of arrays with leading axes (n_int, n_ref).
+
+    Raises
+    ------
+    DataError
+        As `register`; the message names the integration or reference.
+    """
+    stack, frames = _stack(references, "references"), _stack(science, "science")
+    power = _power(weight, frames.shape[-2:])
+    n_ref, n_int = len(stack), len(frames)
+    fits: dict[tuple[int, int], Registration] = {}
+    last, model = None, None
+    for ref, i in progress(list(itertools.product(range(n_ref), range(n_int)))):
+        if i == 0:
+            last, model = None, None
+            prepared = _reference(stack[ref], _nth(good_references, ref), f"reference {ref}")
+        target = _science(frames[i], power, _nth(good_science, i), _nth(variance, i), f"integration {i}")
+        begin, sure = _continuing(last)
+        fits[i, ref], model = _register(prepared, target, begin, max_shift, model=model, sure=sure)
+        last = fits[i, ref]
+    return _pairs_joined(fits, n_int, n_ref)
+
+
+def default_weight(science: ArrayLike, good: ArrayLike | None = None, *, n_sigma: float = 3.0) -> Floats:
+    """Weight made from the data, for when there is no psfmask: 1 on the speckles of the star, 0 on the sky.
+
+    The sky level is the median of the good pixels and its noise comes from the pixels below it, which no
+    star light brightens. The image, smoothed by a Gaussian of 2 px, gets a weight rising from 0 at
+    `n_sigma` to 1 at 2 `n_sigma` times this noise above the sky. Bad pixels have weight 0 and lower the
+    weights around: little beside a single one, much beside a patch such as a saturated core.
+
+    Parameters
+    ----------
+    science : array (y, x) or (n_int, y, x)
+        Of a stack, the mean of the good values is used.
+    good : array of bool, optional
+        Of the same shape; non-finite pixels are bad in any case.
+    n_sigma : float
+        Threshold in units of the noise of a single pixel.
+
+    Returns
+    -------
+    array float64 (y, x)
+        From 0 (leave out) to 1 (use), the sense of a psfmask.
+
+    Warns
+    -----
+    UserWarning
+        If nothing is brighter than the threshold; then all good pixels have weight 1.
+
+    Raises
+    ------
+    DataError
+        If no pixel is good.
+    """
+    image, usable = _mean_good(np.asarray(science, dtype=np.float64), good)
+    sky = np.median(image[usable])
+    below = sky - image[usable & (image < sky)]
+    noise = 1.4826 * np.median(below) if below.size else 0.0
+    filled = np.where(usable, image - sky, 0.0)
+    fraction = gaussian_filter(usable.astype(np.float64), 2.0)
+    smooth = gaussian_filter(filled, 2.0) / np.maximum(fraction, 1e-12)
+    limit = max(n_sigma * noise, TINY)
+    weight = np.where(usable, np.clip(smooth / limit - 1.0, 0.0, 1.0) * fraction**2, 0.0)
+    if np.count_nonzero(weight) < MIN_PIXELS:
+        warnings.warn("no star light found above the noise: all good pixels get weight 1", stacklevel=2)
+        return usable.astype(np.float64)
+    return weight
+
+
+def _register(
+    reference: Reference,
+    science: Science,
+    start: Floats | None,
+    max_shift: float,
+    *,
+    model: Model | None = None,
+    sure: float = SURE_FRACTION,
+) -> tuple[Registration, Model | None]:
+    """Fit from one start after the other until one is a sure success or confirmed, else take the best."""
+    fits: list[tuple[Registration, Model | None]] = []
+    for begin in _starts(reference, science, start, max_shift):
+        if fits and np.abs(fits[-1][0].shift - begin).max() < START_RANGE:
+            break
+        fits.append(_fit(reference, science, begin, max_shift, model))
+        last, model = fits[-1]
+        near = np.abs(last.shift - begin).max() < START_RANGE
+        if near and last.quality == 0 and last.explained >= sure:
+            return fits[-1]
+    return max(fits, key=lambda fit: np.nan_to_num(fit[0].explained, nan=-np.inf))
+
+
+def _starts(reference: Reference, science: Science, start: Floats | None, max_shift: float) -> Iterator[Floats]:
+    """What is given, the result of a coarse search (of large images), that of a full one."""
+    if start is not None:
+        yield start
+    if min(science.data.shape) >= COARSE_FROM:
+        yield search(reference, science, max_shift, bin_size=2)
+    yield search(reference, science, max_shift)
+
+
+def _fit(
+    reference: Reference, science: Science, start: Floats, max_shift: float, model: Model | None
+) -> tuple[Registration, Model | None]:
+    """Iterate from a start and judge the result; the last model serves the next science image."""
+    point, converged, n_iter = minimise(reference, science, start, model)
+    if point is None or np.count_nonzero(point.power) < MIN_PIXELS:
+        return _no_fit(n_iter), None
+    explained = 1.0 - point.chi2 / max(_weighted_variance(science.data, point.power), TINY)
+    checks = {
+        Quality.NOT_CONVERGED: not converged,
+        Quality.BEYOND_MAX_SHIFT: np.abs(point.shift).max() > max_shift,
+        Quality.POOR_FIT: not explained >= GOOD_FRACTION,
+        Quality.NOT_POSITIVE: not point.scale > 0,
+    }
+    matrix, dof = covariance(point, science)
+    registration = Registration(
+        shift=point.shift,
+        scale=np.array(point.scale),
+        covariance=matrix,
+        chi2=np.array(point.chi2),
+        dof=np.array(dof),
+        rms=np.sqrt(point.chi2 / point.power.sum()),
+        explained=np.array(explained),
+        quality=np.array(sum(int(bit) for bit, wrong in checks.items() if wrong)),
+        n_iter=np.array(n_iter),
+    )
+    return registration, point.model
+
+
+def _no_fit(n_iter: int) -> Registration:
+    nan = np.array(np.nan)
+    return Registration(
+        shift=np.full(2, np.nan),
+        scale=nan,
+        covariance=np.full((3, 3), np.nan),
+        chi2=nan,
+        dof=np.array(0),
+        rms=nan,
+        explained=nan,
+        quality=np.array(int(Quality.TOO_FEW_PIXELS)),
+        n_iter=np.array(n_iter),
+    )
+
+
+def _weighted_variance(data: Floats, power: Floats) -> float:
+    """Sum of power times the squared difference from the weighted mean."""
+    difference = data - np.vdot(power, data) / power.sum()
+    return float(np.vdot(power * difference, difference))
+
+
+def _continuing(last: Registration | None) -> tuple[Floats | None, float]:
+    """Start for the next integration, and the explained fraction at which it needs no search."""
+    if last is None or last.quality != 0:
+        return None, SURE_FRACTION
+    return last.shift, min(SURE_FRACTION, float(last.explained) - 0.1)
+
+
+def _pairs_joined(fits: dict[tuple[int, int], Registration], n_int: int, n_ref: int) -> Registration:
+    def joined(name: str) -> NDArray[Any]:
+        flat = [getattr(fits[i, ref], name) for i in range(n_int) for ref in range(n_ref)]
+        return np.array(flat).reshape(n_int, n_ref, *np.shape(flat[0]))
+
+    return Registration(*(joined(name) for name in Registration._fields))
+
+
+def _reference(image: ArrayLike, good: ArrayLike | None, name: str = "the reference") -> Reference:
+    values = _image(image, name)
+    usable = _mask(good, values.shape, "good_reference")
+    finite = np.isfinite(values)
+    if not (finite & usable).any():
+        raise DataError(f"{name} has no good pixel; leave it out")
+    n_bad = values.size - np.count_nonzero(finite)
+    if n_bad:
+        raise DataError(
+            f"{name} has {n_bad} pixels NaN or infinite; fill them, for example with local medians, and "
+            "mark them in good_reference"
+        )
+    return Reference(values, usable, spectrum(values))
+
+
+def _science(
+    image: ArrayLike,
+    power: Floats,
+    good: ArrayLike | None,
+    variance: ArrayLike | None,
+    name: str = "the science image",
+) -> Science:
+    values = _image(image, name)
+    if values.shape != power.shape:
+        raise DataError(f"{name} has shape {values.shape}, reference and weight have {power.shape}")
+    usable = np.isfinite(values) & _mask(good, values.shape, "good_science")
+    noise = None if variance is None else _image(variance, "the variance")
+    if noise is not None:
+        usable &= np.isfinite(noise)
+    if not usable.any():
+        raise DataError(f"{name} has no good pixel; leave it out")
+    used = np.where(usable, power, 0.0)
+    if not used.any():
+        raise DataError(f"the weight is zero on all {np.count_nonzero(usable)} good pixels of {name} (1 = use)")
+    return Science(np.where(usable, values, 0.0), used, noise)
+
+
+def _power(weight: ArrayLike | None, shape: tuple[int, ...]) -> Floats:
+    """Squared weight, 0 where the weight is not finite."""
+    if weight is None:
+        return np.ones(shape)
+    values = _image(weight, "the weight")
+    if values.shape != shape:
+        raise DataError(f"the weight has shape {values.shape}, the images have {shape}")
+    if (values < 0).any():
+        raise DataError("the weight has negative values; it is 1 where pixels are used and 0 where not")
+    return np.where(np.isfinite(values), values, 0.0) ** 2
+
+
+def _mask(good: ArrayLike | None, shape: tuple[int, ...], name: str) -> Bools:
+    if good is None:
+        return np.ones(shape, dtype=bool)
+    mask = np.asarray(good, dtype=bool)
+    if mask.shape != shape:
+        raise DataError(f"{name} has shape {mask.shape}, its image has {shape}")
+    return mask
+
+
+def _image(image: ArrayLike, name: str) -> Floats:
+    values = np.ascontiguousarray(image, dtype=np.float64)
+    if values.ndim != 2:
+        raise DataError(f"{name} should be an image (y, x), found shape {values.shape}")
+    return values
+
+
+def _stack(images: ArrayLike, name: str) -> NDArray[Any]:
+    stack = np.asarray(images)
+    if stack.ndim != 3 or 0 in stack.shape:
+        raise DataError(f"{name} should be a stack (n, y, x), found shape {stack.shape}")
+    return stack
+
+
+def _nth(stack: ArrayLike | None, index: int) -> ArrayLike | None:
+    return None if stack is None else np.asarray(stack)[index]
+
+
+def _mean_good(science: Floats, good: ArrayLike | None) -> tuple[Floats, Bools]:
+    """Mean over integrations of the good values, and where there is one."""
+    usable = np.isfinite(science)
+    if good is not None:
+        usable &= np.asarray(good, dtype=bool)
+    if not usable.any():
+        raise DataError("no good pixel in the science image, from which a weight was to be made")
+    values = np.where(usable, science, 0.0).reshape(-1, *science.shape[-2:])
+    count = usable.reshape(values.shape).sum(axis=0)
+    return values.sum(axis=0) / np.maximum(count, 1), count > 0
