@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from corontools.arrays.shift import shift_flags, shift_variance, shifted, spectr
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
+from corontools.progress import progress
 from corontools.result import Result, verb
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _fitted(aligned: AlignedRefs, mask: np.ndarray | Exposure | None) -> Aligned
         weight=weight,
         good_references=aligned.stack.exposure.good,
         good_science=good,
-        progress=_progress,
+        progress=lambda pairs: progress(list(pairs), "align", "fit"),
     )
     # one fit serves all integrations unless each has its own
     shared = (np.broadcast_to(v, (aligned.n_int, *v.shape[1:])) for v in pairs)
@@ -286,13 +287,3 @@ def _weight(mask: np.ndarray | Exposure | None, science: np.ndarray, good: np.nd
             "the mask should hold weights from 0 to 1 (1 = use), not all 0; JWST's psfmask is used as it is"
         )
     return np.where(np.isfinite(weight), weight, 0.0)  # a pixel of unknown transmission has no weight
-
-
-def _progress(pairs: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
-    """A bar where the fits can take longer than two seconds."""
-    pairs = list(pairs)
-    if len(pairs) < 200:
-        return pairs
-    from tqdm.auto import tqdm
-
-    return tqdm(pairs, desc="align", unit="fit", leave=False)

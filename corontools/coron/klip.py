@@ -19,6 +19,7 @@ from corontools.coron.zones import Zones
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
+from corontools.progress import progress
 from corontools.result import Result, call
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class KlipResult(Result):
         DataError
             If modes is negative.
         """
-        modes = _clipped(modes, self.max_modes, "modes in this result")
+        modes = _clipped(modes, self.max_modes, "modes in this result", stacklevel=3)
         # the last choice counts: a slider that was moved a hundred times leaves one line
         earlier = [step for step in self.history if not step.startswith(".at(")]
         return self.with_(modes=modes, history=(*earlier, f".at({modes})"))
@@ -135,7 +136,7 @@ class KlipResult(Result):
         """
         out = np.full((2, *self.target.shape), np.nan)
         flat = out.reshape(2, self.target.n_int, -1)
-        for space in self.subspaces:
+        for space in progress(self.subspaces, "errors", "zone"):
             for i, pair in zip(space.integrations, _space_noise(self, space), strict=True):
                 flat[:, i, space.pixels] = pair
         out.flags.writeable = False
@@ -258,21 +259,21 @@ class KlipResult(Result):
 
 def decompose_zones(aligned: AlignedRefs, *, modes: int, zones: str | Zones) -> KlipResult:
     """Decompose the references of every zone and project the science images; see `AlignedRefs.klip`."""
-    modes = _clipped(modes, aligned.n_ref, "references")
+    modes = _clipped(modes, aligned.n_ref, "references", stacklevel=5)
     labels = _labels(aligned, zones)
     spaces = []
-    for integrations in _with_progress(aligned.sets):
+    for integrations in progress(aligned.sets, "klip", "set"):
         refs = aligned[integrations[0]]
         for zone in np.unique(labels[labels > 0]):
             spaces.append(_subspace(aligned, refs, np.flatnonzero(labels == zone), integrations, modes))
     return KlipResult(aligned=aligned, modes=modes, zones=labels, subspaces=tuple(spaces), history=aligned.history)
 
 
-def _clipped(modes: int, limit: int, what: str) -> int:
+def _clipped(modes: int, limit: int, what: str, *, stacklevel: int) -> int:
     if modes < 0 or int(modes) != modes:
         raise DataError(f"the number of modes should be 0 or more, found {modes}")
     if modes > limit:
-        warnings.warn(f"{modes} modes asked for, but there are {limit} {what}: {limit} are used", stacklevel=4)
+        warnings.warn(f"{modes} modes asked for, but there are {limit} {what}: {limit} are used", stacklevel=stacklevel)
     return min(int(modes), limit)
 
 
@@ -314,7 +315,8 @@ def _subspace(
 def _zone_references(refs: Exposure, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centred references on the zone's pixels with nothing missing, and where they were measured."""
     good = refs.good.reshape(refs.n_int, -1)[:, pixels]
-    return kl.impute(kl.center_rows(refs.data.reshape(refs.n_int, -1)[:, pixels], good)), good
+    filled = kl.impute(kl.center_rows(refs.data.reshape(refs.n_int, -1)[:, pixels], good))
+    return filled - filled.mean(axis=1, keepdims=True), good
 
 
 def _zone_science(target: Exposure, pixels: np.ndarray, integrations: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -378,11 +380,3 @@ def _split(
         scaled = power * np.where(expected > 0, (speckle + photon) / expected, 1.0)
         share = np.where(speckle + photon > 0, speckle / (speckle + photon), 1.0)
     return scaled * share, scaled * (1.0 - share)
-
-
-def _with_progress(sets: Sequence[tuple[int, ...]]) -> Any:
-    if len(sets) < 5:
-        return sets
-    from tqdm.auto import tqdm
-
-    return tqdm(sets, desc="klip", unit="integration", leave=False)

@@ -19,6 +19,7 @@ from corontools.coron.stack import PSFStack
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.products import write_exposure
+from corontools.progress import progress
 from corontools.result import Result
 
 __all__ = ["Coron3", "coron3"]
@@ -65,9 +66,9 @@ class Coron3(Result):
         for klip in self.klips:
             made[self._name(klip.target, "psfalign")] = klip.aligned.save
             made[self._name(klip.target, "psfsub")] = klip.save
-            made[self._name(klip.target, "snr")] = partial(write_exposure, klip.snr, cards={"S_HLSP": "COMPLETE"})
+            made[self._name(klip.target, "snr")] = partial(_write_snr, klip)
             if self.options["contrast"] is not False:
-                made[self._name(klip.target, "contrast")] = klip.contrast(**_keywords(self.options["contrast"])).save
+                made[self._name(klip.target, "contrast")] = partial(_write_contrast, klip, self.options["contrast"])
         if self.combined is not None:
             made[f"{self.asn.product}_i2d.fits"] = partial(self.combined.save, cards=self._asn_cards)
         return made
@@ -80,10 +81,8 @@ class Coron3(Result):
         FileExistsError
             If a product is there already and `overwrite` is False; nothing is written then.
         """
-        from tqdm.auto import tqdm
-
         folder = prepare_folder(folder, self.products(), overwrite=overwrite)
-        items = tqdm(self.products().items(), desc="save", unit="product", leave=False)
+        items = progress(list(self.products().items()), "save", "product")
         return tuple(write(folder / name, overwrite=overwrite) for name, write in items)
 
     @property
@@ -176,6 +175,14 @@ def _subtracted(stack: PSFStack, target: Exposure, mask: Any, options: Mapping[s
 
 def _combined(klips: tuple[KlipResult, ...], options: Mapping[str, Any]) -> CombinedImage:
     return combine(klips, **_keywords(options["combine"]))
+
+
+def _write_snr(klip: KlipResult, path: Path, *, overwrite: bool = False) -> Path:
+    return write_exposure(klip.snr, path, cards={"S_KLIP": "COMPLETE", "S_HLSP": "COMPLETE"}, overwrite=overwrite)
+
+
+def _write_contrast(klip: KlipResult, options: Options, path: Path, *, overwrite: bool = False) -> Path:
+    return klip.contrast(**_keywords(options)).save(path, overwrite=overwrite)
 
 
 def _keywords(chosen: Any) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,10 @@ VERBS = {
     CombinedImage: {"contrast"},
     ContrastCurve: {"sigma", "normalize"},
 }
+# names that stand for numbers
+CONSTANTS = {"inf": math.inf, "nan": math.nan}
+# what a call with the wrong arguments can raise
+FAILURES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
 
 
 def replay(
@@ -66,11 +72,26 @@ def replay(
         If there is no chain, it holds anything but known calls, or an input is missing.
     """
     code = _recorded(recorded)
+    tree = _parsed(code)
     try:
-        tree = ast.parse(code, mode="eval")
+        return _Replay(folder, arrays).value(tree.body)
+    except DataError:
+        raise
+    except FAILURES as error:
+        raise DataError(f"the chain {_short(code)} can't be run: {error}") from error
+
+
+def _parsed(code: str) -> ast.Expression:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Python thinks of the style of a history
+            return ast.parse(code, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise DataError(f"the history is no chain of calls: {code[:120]!r}") from error
-    return _Replay(folder, arrays).value(tree.body)
+        raise DataError(f"the history is no chain of calls: {_short(code)}") from error
+
+
+def _short(code: str) -> str:
+    return repr(code if len(code) <= 120 else f"{code[:60]} ... {code[-55:]}")
 
 
 def _recorded(recorded: Any) -> str:
@@ -106,18 +127,22 @@ class _Replay:
         return {
             "Exposure.read": lambda name: Exposure.read(self.file(name)),
             "Association.read": lambda name, **kw: Association.read(self.file(name), **kw),
-            "PSFStack.from_asn": lambda name: PSFStack.from_asn(self.file(name)),
+            "PSFStack.from_asn": lambda asn: PSFStack.from_asn(self.association(asn)),
             "PSFStack.from_exposures": PSFStack.from_exposures,
             "Zones.annuli": Zones.annuli,
             "Zones.from_labels": Zones.from_labels,
-            "coron3": lambda name, **kw: coron3(self.file(name), **kw),
+            "coron3": lambda asn, **kw: coron3(self.association(asn), **kw),
             "combine": combine,
             "array": self.known,
             "exposure": self.known,
+            "slice": slice,
         }
 
     def file(self, name: str) -> Path:
         return Path(name) if self.folder is None else self.folder / Path(name).name
+
+    def association(self, asn: Association | str) -> Association:
+        return asn if isinstance(asn, Association) else Association.read(self.file(asn))
 
     def known(self, print_: str) -> Any:
         if print_ not in self.arrays:
@@ -126,29 +151,44 @@ class _Replay:
 
     def value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Call):
-            return self.called(node)
+            return self.chain(node)
         if isinstance(node, ast.List):
             return [self.value(item) for item in node.elts]
         if isinstance(node, ast.Tuple):
             return tuple(self.value(item) for item in node.elts)
         if isinstance(node, ast.Dict) and None not in node.keys:
             return {self.value(k): self.value(v) for k, v in zip(node.keys, node.values, strict=True) if k}
+        if isinstance(node, ast.Name) and node.id in CONSTANTS:
+            return CONSTANTS[node.id]
         try:
             return ast.literal_eval(node)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError) as error:
             raise DataError(f"the history holds {ast.unparse(node)[:80]!r}, which is no known call or value") from error
 
-    def called(self, node: ast.Call) -> Any:
+    def chain(self, node: ast.Call) -> Any:
+        """Value of `function(...).verb(...).verb(...)`, from its begin."""
+        calls = [node]
+        while isinstance(calls[-1].func, ast.Attribute) and isinstance(calls[-1].func.value, ast.Call):
+            calls.append(calls[-1].func.value)
+        made = self.called(calls[-1], self.function(calls[-1].func))
+        for call in reversed(calls[:-1]):
+            made = self.called(call, _verb(made, call.func.attr))  # type: ignore[attr-defined]
+        return made
+
+    def called(self, node: ast.Call, function: Callable[..., Any]) -> Any:
         arguments = [self.value(argument) for argument in node.args]
-        keywords = {k.arg: self.value(k.value) for k in node.keywords if k.arg}
-        return self.function(node.func)(*arguments, **keywords)
+        if any(keyword.arg is None for keyword in node.keywords):
+            raise DataError("the history holds a call with **, which can't be replayed")
+        return function(*arguments, **{str(keyword.arg): self.value(keyword.value) for keyword in node.keywords})
 
     def function(self, node: ast.expr) -> Callable[..., Any]:
-        name = ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
-        if name in self.functions:
-            return self.functions[name]
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Call):
-            owner = self.value(node.value)
-            if node.attr in VERBS.get(type(owner), ()):
-                return getattr(owner, node.attr)  # type: ignore[no-any-return]
-        raise DataError(f"the history calls {ast.unparse(node)[-80:]!r}, which can't be replayed")
+        name = ast.unparse(node)
+        if name not in self.functions:
+            raise DataError(f"the history calls {name[:80]!r}, which can't be replayed")
+        return self.functions[name]
+
+
+def _verb(owner: Any, name: str) -> Callable[..., Any]:
+    if name not in VERBS.get(type(owner), ()):
+        raise DataError(f"the history calls .{name[:80]} of {type(owner).__name__}, which can't be replayed")
+    return getattr(owner, name)  # type: ignore[no-any-return]
