@@ -1,7 +1,7 @@
 """The card of a result: as plain text for a terminal, as HTML for a notebook.
 
-The HTML holds no script, no style sheet and no inline SVG, which notebooks remove as long as they are not trusted.
-It names no colours, so it reads well on light and dark pages.
+The HTML holds no script, no style sheet and no inline SVG, which notebooks remove as long as they are not
+trusted. It names no colours, so it reads well on light and dark pages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from corontools.display.markup import escape, visible
 
 __all__ = ["Picture", "html", "text"]
 
-MONO = "font-family:monospace;font-size:90%;white-space:pre-wrap;overflow-wrap:break-word"
+# Only properties that the sanitizer of notebooks lets pass. Notebooks stripe tables and align them to the
+# right; the style of a cell undoes that in any theme.
+IMAGE = "display:block;max-width:100%;height:auto"
+NO_DATA = ";background-color:#d4d4d4"  # seen through the transparent pixels, on dark pages as well
+CAPTION = "font-size:90%;padding:2px 0"
+CELL = "border:0;padding:1px 18px 1px 0;text-align:left;vertical-align:top;font-weight:normal"
+CODE = "font-family:monospace;font-size:90%;white-space:pre-wrap;margin:4px 0 0 0;padding:0"
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ def text(title: str, rows: Sequence[tuple[str, str]], chain: Sequence[str] = ())
 
     Examples
     --------
-    >>> print(text("KlipResult  AU Mic F444W", [("modes", "20"), ("residual", "3.01 MJy/sr")], ["stack.klip(modes=20)"]))
+    >>> rows = [("modes", "20"), ("residual", "3.01 MJy/sr")]
+    >>> print(text("KlipResult  AU Mic F444W", rows, ["stack.klip(modes=20)"]))
     KlipResult  AU Mic F444W
       modes     20
       residual  3.01 MJy/sr
@@ -114,27 +121,21 @@ def _one_line(value: str) -> str:
 
 
 def _figure(picture: Picture) -> str:
-    image = (
-        f'<img src="{escape(picture.uri)}" alt="{escape(picture.alt or picture.caption)}" '
-        f'width="{int(picture.width)}" style="display:block;max-width:100%;height:auto">'
-    )
-    caption = (
-        f'<figcaption style="font-size:90%;opacity:0.8;padding:2px 0">{escape(picture.caption)}</figcaption>'
-        if picture.caption
-        else ""
-    )
-    style = f"display:inline-block;vertical-align:top;margin:0 12px 8px 0;width:{int(picture.width)}px;max-width:100%"
+    width = int(picture.width)
+    alt = escape(picture.alt or picture.caption)
+    style = f"display:inline-block;vertical-align:top;margin:0 12px 8px 0;width:{width}px;max-width:100%"
+    ground = NO_DATA if picture.uri.startswith("data:image/png") else ""
+    image = f'<img src="{escape(picture.uri)}" alt="{alt}" width="{width}" style="{IMAGE}{ground}">'
+    caption = f'<figcaption style="{CAPTION}">{escape(picture.caption)}</figcaption>' if picture.caption else ""
     return f'<figure style="{style}">{image}{caption}</figure>'
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:
     if not rows:
         return ""
-    # Notebooks stripe and right-align tables; the inline background and alignment undo that in any theme.
-    cell = "border:0;padding:1px 18px 1px 0;text-align:left;vertical-align:top;font-weight:normal"
     body = "".join(
-        f'<tr style="background:transparent"><th style="{cell};opacity:0.7;white-space:nowrap">{escape(name)}</th>'
-        f'<td style="{cell};white-space:pre-wrap">{escape(value)}</td></tr>'
+        f'<tr style="background:transparent"><th style="{CELL};white-space:nowrap">{escape(name)}</th>'
+        f'<td style="{CELL};white-space:pre-wrap">{escape(value)}</td></tr>'
         for name, value in rows
     )
     return f'<table style="border-collapse:collapse;border:0;margin:0"><tbody>{body}</tbody></table>'
@@ -144,5 +145,5 @@ def _fold(chain: Sequence[str]) -> str:
     if not chain:
         return ""
     calls = escape("\n".join(chain))
-    summary = '<summary style="cursor:pointer;opacity:0.7">made by</summary>'
-    return f'<details style="margin:4px 0 0 0">{summary}<pre style="{MONO};margin:4px 0 0 0;padding:0">{calls}</pre></details>'
+    summary = '<summary style="cursor:pointer">made by</summary>'
+    return f'<details style="margin:4px 0 0 0">{summary}<pre style="{CODE}">{calls}</pre></details>'

@@ -10,9 +10,7 @@ __all__ = ["data_uri", "escape", "visible"]
 
 # Neither XML 1.0 nor a terminal wants these: control characters, lone surrogates, non-characters, and the
 # marks that reverse the direction of what follows.
-HIDDEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
+HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
 def visible(text: object) -> str:
