@@ -5,18 +5,18 @@ Images are rows of matrices (n, pixels). The derivations are in `docs/klip.md`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from corontools.errors import DataError
 
 __all__ = [
-    "center_rows",
     "coefficients",
     "decompose",
     "impute",
     "leave_one_out",
+    "prepare",
     "project",
     "reference_weights",
     "row_variance",
@@ -24,10 +24,25 @@ __all__ = [
 
 # eigenvalues below this share of the largest are rounding noise of the Gram matrix
 RANK = 1e-13
+# pixels handled at a time, so that no matrix of the size of the references is made
+BLOCK = 16384
 
 
-def center_rows(images: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Subtract from each row the mean of its good pixels; bad pixels become NaN.
+def prepare(images: np.ndarray, good: np.ndarray, *, pixels: np.ndarray) -> np.ndarray:
+    """Pixels of a zone, each image of zero mean and nothing missing: bad pixels left out of the means, then imputed.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, all pixels)
+    good : ndarray of bool, shape (n, pixels)
+        Of the zone's pixels.
+    pixels : ndarray of int, shape (pixels,)
+        Columns of `images` that make the zone.
+
+    Returns
+    -------
+    ndarray, shape (n, pixels)
+        float64.
 
     Raises
     ------
@@ -37,44 +52,42 @@ def center_rows(images: np.ndarray, good: np.ndarray) -> np.ndarray:
     count = good.sum(axis=1)
     if not count.all():
         raise DataError(f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out")
-    values = np.where(good, images, np.nan).astype(np.float64, copy=False)
-    mean = np.sum(values, axis=1, where=good) / count
-    return values - mean[:, None]
+    out = np.take(images, pixels, axis=1).astype(np.float64, copy=False)
+    out -= (np.sum(out, axis=1, where=good) / count)[:, None]
+    if not good.all():
+        missing = ~good
+        out[missing] = 0.0
+        impute(out, missing)
+        out -= out.mean(axis=1, keepdims=True)
+    return out
 
 
-def impute(images: np.ndarray) -> np.ndarray:
-    """Replace NaN in centred images by their conditional expectation given the other images.
+def impute(images: np.ndarray, missing: np.ndarray) -> None:
+    """Put the conditional expectation given the other images into the missing pixels of centred images, in place.
 
     With the covariance C of the images over the pixels and P its inverse, the missing values m of a pixel
     follow from the observed ones o as r_m = -P_mm^-1 P_mo r_o (the maximum-likelihood value for Gaussian speckles).
     C comes from the pixels that every image has; where those are fewer than twice the images, or one image is all
-    there is, missing values become 0, the mean.
+    there is, missing values stay 0, the mean.
 
     Parameters
     ----------
     images : ndarray, shape (n, pixels)
-        Zero mean over good pixels; NaN where bad.
-
-    Returns
-    -------
-    ndarray
-        The same array where nothing is missing, else a new one without NaN.
+        Zero mean over the observed pixels; 0 where missing.
+    missing : ndarray of bool, same shape
     """
-    missing = np.isnan(images)
-    if not missing.any():
-        return images
-    complete = ~missing.any(axis=0)
-    filled = np.where(missing, 0.0, images)
     n = len(images)
-    if n == 1 or complete.sum() < 2 * n:
-        return filled
-    covariance = _gram(np.ascontiguousarray(images[:, complete])) / complete.sum()
+    complete = np.flatnonzero(~missing.any(axis=0))
+    if n == 1 or complete.size < 2 * n:
+        return
+    covariance = np.zeros((n, n))
+    for part in np.array_split(complete, -(-complete.size // BLOCK)):
+        covariance += _gram(images[:, part]) / complete.size
     # keeps P finite for images that are copies of each other
     covariance[np.diag_indices(n)] += 1e-10 * np.trace(covariance) / n
     from corontools.arrays._kl_kernels import fill_missing
 
-    fill_missing(filled, missing, np.linalg.inv(covariance))
-    return filled
+    fill_missing(images, missing, np.linalg.inv(covariance))
 
 
 def _gram(images: np.ndarray) -> np.ndarray:
@@ -222,10 +235,19 @@ def row_variance(basis: np.ndarray, variance: np.ndarray) -> np.ndarray:
     v (1 - 2 P_pp) + sum_q P_pq^2 v_q, and the last sum is z_p^T M z_p with M = sum_q z_q z_q^T v_q.
     NaN in `variance` is unknown: it takes no part in the sum and stays NaN.
     """
-    pixels = basis.shape[1]
-    rows = np.concatenate([np.full((1, pixels), 1.0 / np.sqrt(pixels)), basis])
-    known = np.where(np.isfinite(variance), variance, 0.0)
-    mixed = (rows * known) @ rows.T
-    diagonal = np.einsum("kp,kp->p", rows, rows)
-    spread = np.einsum("kp,kp->p", rows, mixed @ rows)
-    return np.maximum(variance * (1.0 - 2.0 * diagonal) + spread, 0.0)
+    parts = [slice(start, start + BLOCK) for start in range(0, basis.shape[1], BLOCK)]
+    mixed = sum((rows * np.nan_to_num(variance[part], nan=0.0)) @ rows.T for part, rows in _row_blocks(basis, parts))
+    out = np.empty(basis.shape[1])
+    for part, rows in _row_blocks(basis, parts):
+        diagonal = np.einsum("kp,kp->p", rows, rows)
+        spread = np.einsum("kp,kp->p", rows, mixed @ rows)
+        out[part] = np.maximum(variance[part] * (1.0 - 2.0 * diagonal) + spread, 0.0)
+    return out
+
+
+def _row_blocks(basis: np.ndarray, parts: Sequence[slice]) -> Iterator[tuple[slice, np.ndarray]]:
+    """The constant and the modes, some pixels at a time."""
+    constant = 1.0 / np.sqrt(basis.shape[1])
+    for part in parts:
+        block = basis[:, part].astype(np.float64)
+        yield part, np.concatenate([np.full((1, block.shape[1]), constant), block])

@@ -7,12 +7,10 @@ import warnings
 import numpy as np
 from scipy import ndimage
 
-from corontools.arrays.kl import leave_one_out
+from corontools.arrays.kl import BLOCK, leave_one_out
 
 __all__ = ["leave_one_out_power", "residual_variance", "smooth_positive", "tail_factor"]
 
-# pixels handled at a time, so that no matrix of the size of the references is made
-BLOCK = 16384
 # side in px of the neighbourhood in which speckles are as strong
 NEIGHBOURHOOD = 15
 # for the tail: eigendecompositions spent, pixels looked at, pixels beyond 3 sigma needed

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from corontools.arrays.register import Registration, default_weight, register_pairs
-from corontools.arrays.shift import shift_flags, shift_variance, shifted, spectrum
+from corontools.arrays.shift import shift_flags, shift_image, shift_variance
 from corontools.dq import DQ
 from corontools.errors import DataError
-from corontools.exposure import Exposure
+from corontools.exposure import BAD, Exposure
 from corontools.progress import progress
 from corontools.result import Result, verb
 
@@ -98,15 +98,10 @@ class AlignedRefs(Result):
     def __getitem__(self, i: int) -> Exposure:
         if not -self.n_int <= i < self.n_int:
             raise IndexError(f"integration {i} of {self.n_int}")
-        return self._shifted(i) if self.to == "each" else self._common
+        return self._shifted(i)
 
     def __iter__(self) -> Iterator[Exposure]:
         return (self[i] for i in range(self.n_int))
-
-    @cached_property
-    def _common(self) -> Exposure:
-        """The one set of references that all integrations share."""
-        return self._shifted(0)
 
     @cached_property
     def _filled(self) -> Exposure:
@@ -114,21 +109,42 @@ class AlignedRefs(Result):
         exposure = self.stack.exposure
         return exposure if np.isfinite(exposure.data).all() else exposure.repair()
 
-    @cached_property
-    def _spectra(self) -> np.ndarray:
-        return spectrum(np.asarray(self._filled.data, np.float64))
+    def frames(self, i: int) -> np.ndarray:
+        """Pixels of `aligned[i]` alone, (n_ref, y, x); NaN where a reference has none."""
+        data, shifts = self._filled.data, self.shifts[i]
+        if not shifts.any():
+            return np.asarray(data)
+        out = np.empty(data.shape)
+        for frame, image, shift in zip(out, data, shifts, strict=True):  # one by one: stacks are large
+            frame[:] = shift_image(image, shift)
+        return out
+
+    def measured(self, i: int) -> np.ndarray:
+        """Where the references of `aligned[i]` were measured, not filled or outside; bool (n_ref, y, x)."""
+        return (self._flags(i) & BAD) == 0 if self.shifts[i].any() else self._filled.good
+
+    def variance(self, i: int) -> np.ndarray | None:
+        """Variance of `aligned[i]`, (n_ref, y, x); None where no error is known."""
+        exposure = self._filled
+        if exposure.err is None and not exposure.variances:
+            return None
+        out = np.empty(exposure.shape, np.float32)
+        for ref, shift in enumerate(self.shifts[i]):
+            out[ref] = shift_variance(exposure.select(ref).variance[0], shift)
+        return out
+
+    def _flags(self, i: int) -> np.ndarray:
+        return shift_flags(self._filled.flags(), self.shifts[i], outside=OUTSIDE)
 
     def _shifted(self, i: int) -> Exposure:
-        refs, shifts = self._filled, self.shifts[i]
-        if not shifts.any():
-            return refs
-        variance = None if refs.variance is None else shift_variance(refs.variance, shifts)
+        if not self.shifts[i].any():
+            return self._filled
+        variance = self.variance(i)
         return Exposure(
-            data=shifted(self._spectra, shifts, refs.shape[-2:]),
+            data=self.frames(i),
             err=None if variance is None else np.sqrt(variance),
-            dq=shift_flags(refs.flags(), shifts, outside=OUTSIDE),
-            meta=refs.meta.with_(history=()),
-            wcs=None,
+            dq=self._flags(i),
+            meta=self._filled.meta.with_(history=()),
         )
 
     @verb
@@ -165,9 +181,9 @@ class AlignedRefs(Result):
         DataError
             If modes is negative, or a zone has no good pixel or too few for this many modes.
         """
-        from corontools.coron.klip import decompose_zones
+        from corontools.coron.klip import subtract
 
-        return decompose_zones(self, modes=modes, zones=zones)
+        return subtract(self, modes=modes, zones=zones)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the `_psfalign` product: a QuadModel (n_int, n_ref, y, x), one integration in memory at a time.

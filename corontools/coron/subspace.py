@@ -1,0 +1,131 @@
+"""The decomposition of the references, zone by zone, and the science images' projection on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from corontools.arrays import kl
+from corontools.coron.zones import Zones
+from corontools.errors import DataError
+from corontools.exposure import Exposure
+from corontools.progress import progress
+
+if TYPE_CHECKING:
+    from corontools.coron.aligned import AlignedRefs
+
+__all__ = ["ReferenceRows", "Subspace", "decompose", "label_zones", "science_rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """The decomposition of one zone for the integrations that share a set of references.
+
+    Attributes
+    ----------
+    pixels : ndarray of int, shape (n_pix,)
+        Flat indices of the zone's pixels.
+    integrations : tuple of int
+    basis : ndarray, shape (K, n_pix)
+        Orthonormal KL modes; float32 where each integration has its own set, else float64.
+    weights : ndarray, shape (n_ref, K)
+        The modes in terms of the references.
+    eigenvalues : ndarray, shape (n_ref,)
+    scores, factors : ndarray
+        Of the masked projection of each integration, see `arrays.kl.project`.
+    """
+
+    pixels: np.ndarray
+    integrations: tuple[int, ...]
+    basis: np.ndarray
+    weights: np.ndarray
+    eigenvalues: np.ndarray
+    scores: np.ndarray
+    factors: np.ndarray
+
+    def coefficients(self, modes: int) -> np.ndarray:
+        """Coefficients (n, k + 1) of the constant and the first modes for each integration."""
+        return kl.coefficients(self.scores, self.factors, min(modes, len(self.basis)))
+
+    def model(self, modes: int) -> np.ndarray:
+        """Model of the star on the zone's pixels, shape (n, n_pix)."""
+        coefficient = self.coefficients(modes)
+        constant = coefficient[:, :1] / np.sqrt(self.pixels.size)
+        k = coefficient.shape[1] - 1
+        return coefficient[:, 1:].astype(self.basis.dtype) @ self.basis[:k] + constant
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceRows:
+    """One set of aligned references as rows (n_ref, y x), and where they were measured."""
+
+    data: np.ndarray
+    good: np.ndarray
+
+    @classmethod
+    def of(cls, aligned: AlignedRefs, i: int) -> ReferenceRows:
+        """The references of integration i."""
+        shape = (aligned.n_ref, -1)
+        return cls(aligned.frames(i).reshape(shape), aligned.measured(i).reshape(shape))
+
+    def zone(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Centred references on the zone's pixels with nothing missing, and where they were measured."""
+        good = self.good[:, pixels]
+        return kl.prepare(self.data, good, pixels=pixels), good
+
+
+def science_rows(target: Exposure, pixels: np.ndarray, integrations: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Science images on the zone's pixels (n, n_pix), and where they are good."""
+    index = np.ix_(list(integrations), pixels)
+    values = target.data.reshape(target.n_int, -1)[index].astype(np.float64)
+    return values, target.good.reshape(target.n_int, -1)[index]
+
+
+def label_zones(aligned: AlignedRefs, zones: str | Zones) -> np.ndarray:
+    """Zone of each pixel, from 1; 0 belongs to none. See `AlignedRefs.klip`."""
+    shape = aligned.target.shape[-2:]
+    if isinstance(zones, Zones):
+        labels = zones.labels(shape, aligned.target.center)
+        if not labels.any():
+            raise DataError(f"{zones.code} holds no pixel of the {shape[0]} x {shape[1]} px image; move its edges")
+        return labels
+    if zones == "full":
+        return np.ones(shape, np.int32)
+    if zones != "shared":
+        raise DataError(f"zones should be 'shared', 'full' or Zones, found {zones!r}")
+    shared = (aligned.measured(0).mean(axis=0) >= 0.5) & (aligned.target.good.mean(axis=0) >= 0.5)
+    if not shared.any():
+        raise DataError("science and references share no good pixel; check their DQ and their alignment")
+    return shared.astype(np.int32)
+
+
+def decompose(aligned: AlignedRefs, labels: np.ndarray, modes: int) -> tuple[Subspace, ...]:
+    """Decompose the references of every zone and project the science images on their modes."""
+    spaces = []
+    for integrations in progress(aligned.sets, "klip", "set"):
+        references = ReferenceRows.of(aligned, integrations[0])
+        for zone in np.unique(labels[labels > 0]):
+            pixels = np.flatnonzero(labels == zone)
+            # a pixel that no reference has can't be modelled
+            pixels = pixels[references.good[:, pixels].any(axis=0)]
+            if not pixels.size:
+                raise DataError(f"zone {zone} has no pixel that any reference has; move it")
+            spaces.append(_subspace(aligned, references.zone(pixels)[0], pixels, integrations, modes))
+    return tuple(spaces)
+
+
+def _subspace(
+    aligned: AlignedRefs, references: np.ndarray, pixels: np.ndarray, integrations: tuple[int, ...], modes: int
+) -> Subspace:
+    basis, weights, eigenvalues = kl.decompose(references, modes)
+    values, good = science_rows(aligned.target, pixels, integrations)
+    if not good.any(axis=1).all():
+        lost = [i for i, some in zip(integrations, good.any(axis=1), strict=True) if not some]
+        raise DataError(f"integration(s) {lost} have no good pixel in a zone of {pixels.size} px; move the zone")
+    scores, factors = kl.project(basis, values, good)
+    # with a set for every integration the modes are many; 7 digits are what the science itself was stored with
+    kind = np.float32 if len(aligned.sets) > 1 else np.float64
+    return Subspace(pixels, integrations, basis.astype(kind, copy=False), weights, eigenvalues, scores, factors)
