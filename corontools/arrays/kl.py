@@ -25,7 +25,7 @@ __all__ = [
 # eigenvalues below this share of the largest are rounding noise of the Gram matrix
 RANK = 1e-13
 # pixels handled at a time, so that no matrix of the size of the references is made
-BLOCK = 16384
+BLOCK = 8192
 
 
 def prepare(images: np.ndarray, good: np.ndarray, *, pixels: np.ndarray) -> np.ndarray:
@@ -52,7 +52,9 @@ def prepare(images: np.ndarray, good: np.ndarray, *, pixels: np.ndarray) -> np.n
     count = good.sum(axis=1)
     if not count.all():
         raise DataError(f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out")
-    out = np.take(images, pixels, axis=1).astype(np.float64, copy=False)
+    out = np.empty(good.shape)
+    for row, image in zip(out, images, strict=True):
+        row[:] = image[pixels]
     out -= (np.sum(out, axis=1, where=good) / count)[:, None]
     if not good.all():
         missing = ~good

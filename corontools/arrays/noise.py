@@ -14,7 +14,7 @@ __all__ = ["leave_one_out_power", "residual_variance", "smooth_positive", "tail_
 # side in px of the neighbourhood in which speckles are as strong
 NEIGHBOURHOOD = 15
 # for the tail: eigendecompositions spent, pixels looked at, pixels beyond 3 sigma needed
-DECOMPOSITIONS, SAMPLES, LEAST_TAIL = 400, 60_000, 30
+DECOMPOSITIONS, SAMPLES, LEAST_TAIL = 400, 40_000, 30
 
 
 def leave_one_out_power(

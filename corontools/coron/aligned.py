@@ -110,18 +110,23 @@ class AlignedRefs(Result):
         return exposure if np.isfinite(exposure.data).all() else exposure.repair()
 
     def frames(self, i: int) -> np.ndarray:
-        """Pixels of `aligned[i]` alone, (n_ref, y, x); NaN where a reference has none."""
+        """Pixels of `aligned[i]` alone, (n_ref, y, x), in the stack's precision; NaN where a reference has none."""
         data, shifts = self._filled.data, self.shifts[i]
         if not shifts.any():
             return np.asarray(data)
-        out = np.empty(data.shape)
+        out = np.empty(data.shape, data.dtype)
         for frame, image, shift in zip(out, data, shifts, strict=True):  # one by one: stacks are large
             frame[:] = shift_image(image, shift)
         return out
 
     def measured(self, i: int) -> np.ndarray:
         """Where the references of `aligned[i]` were measured, not filled or outside; bool (n_ref, y, x)."""
-        return (self._flags(i) & BAD) == 0 if self.shifts[i].any() else self._filled.good
+        if not self.shifts[i].any():
+            return self._filled.good
+        dq, out = self._filled.flags() & BAD, np.empty(self._filled.shape, bool)
+        for good, flags, shift in zip(out, dq, self.shifts[i], strict=True):
+            good[:] = shift_flags(flags, shift, outside=OUTSIDE) == 0
+        return out
 
     def variance(self, i: int) -> np.ndarray | None:
         """Variance of `aligned[i]`, (n_ref, y, x); None where no error is known."""

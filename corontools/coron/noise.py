@@ -66,8 +66,8 @@ def _zone_variance(variance: np.ndarray | None, pixels: np.ndarray) -> np.ndarra
 
 def _flux_ratio(values: np.ndarray, good: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Science over reference star (n_ref,), by the power of the images: it holds without a common pattern too."""
-    science, use = values[0, good[0]], good[0]
-    return science.std() / images[:, use].std(axis=1)
+    use = good[0]
+    return values[0, use].std() / np.array([image[use].std() for image in images])
 
 
 def _photon_variance(
