@@ -222,7 +222,7 @@ class AlignedRefs(Result):
 
         pictures = [quick.shift_picture(self.shifts, self.shift_errors, self.stack.targets)]
         if self.mask is not None:
-            pictures.append(quick.image_picture(self.mask, "weight of the fit", kind="linear"))
+            pictures.append(quick.image_picture(self.mask, "weight of the fit", kind="linear", limits=(0.0, 1.0)))
         return pictures
 
 

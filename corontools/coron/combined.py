@@ -46,7 +46,7 @@ class CombinedImage(Result):
     def snr(self) -> np.ndarray:
         """Image over its error."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.image.data / self.image.err
+            return self.image.data / np.asarray(self.image.err)
 
     def contrast(self, width: float = 2, *, center: tuple[float, float] | str = "star") -> ContrastCurve:
         """1-sigma noise in rings; see `KlipResult.contrast`."""

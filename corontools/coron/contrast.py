@@ -48,7 +48,7 @@ class ContrastCurve(Result):
     >>> image = Exposure(np.random.default_rng(1).normal(size=(101, 101)))
     >>> curve = measure(image, width=2, center="image").sigma(5, fwhm=3)
     >>> [round(float(v), 1) for v in curve.limit[[5, 20]]]
-    [6.8, 5.4]
+    [6.9, 5.3]
     """
 
     radius: np.ndarray
@@ -146,9 +146,11 @@ class ContrastCurve(Result):
     def _pictures(self) -> Sequence[Any]:
         from corontools.display import quick
 
-        x = self.radius if self.sep is None else self.sep
+        # within a resolution element or two of the star few samples make any limit huge
+        shown = self.radius >= 1.5 * (self.fwhm or 0.0)
+        x = (self.radius if self.sep is None else self.sep)[shown]
         label = "separation (px)" if self.sep is None else "separation (arcsec)"
-        series = [quick.Series(x, self.limit, label=self.name)]
+        series = [quick.Series(x, self.limit[shown], label=self.name)]
         return [quick.curve_picture(series, self.meta.title, x_label=label, y_label=self.name)]
 
 

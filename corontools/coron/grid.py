@@ -88,6 +88,5 @@ def positions(exposure: Exposure, grid: Grid, *, anchor: str) -> tuple[np.ndarra
     # quiet: nodes far outside the image need not converge, and nothing is read there
     pixels = exposure.wcs.all_world2pix(sky, 0, quiet=True).reshape(rows.size, columns.size, 2)
     y, x = np.mgrid[: grid.shape[0], : grid.shape[1]] / STEP
-    return tuple(  # type: ignore[return-value]
-        ndimage.map_coordinates(pixels[..., axis], [y, x], order=1, mode="nearest") for axis in (0, 1)
-    )
+    at_x, at_y = (ndimage.map_coordinates(pixels[..., axis], [y, x], order=1, mode="nearest") for axis in (0, 1))
+    return at_x, at_y

@@ -83,7 +83,7 @@ class KlipResult(Result):
         for space in self.subspaces:
             values, good = science_rows(self.target, space.pixels, space.integrations)
             left = np.where(good, values - space.model(self.modes), np.nan)
-            flat[np.ix_(space.integrations, space.pixels)] = left
+            flat[np.ix_(np.array(space.integrations), space.pixels)] = left
         out.flags.writeable = False
         return out
 
@@ -122,7 +122,7 @@ class KlipResult(Result):
         out = np.full(self.target.shape, np.nan)
         flat = out.reshape(self.target.n_int, -1)
         for space in self.subspaces:
-            flat[np.ix_(space.integrations, space.pixels)] = space.model(self.modes)
+            flat[np.ix_(np.array(space.integrations), space.pixels)] = space.model(self.modes)
         return self._image(out)
 
     @cached_property
@@ -173,7 +173,7 @@ class KlipResult(Result):
         """Write the `_psfsub` product (CubeModel): residual, ERR, DQ."""
         from corontools.products import write_exposure
 
-        cards = {"S_KLIP": "COMPLETE", "S_PSFALI": "COMPLETE", "KLMODES": (self.modes, "KL modes subtracted")}
+        cards = {"S_KLIP": "COMPLETE", "S_PSFALI": "COMPLETE", "KLMODES": self.modes}
         return write_exposure(self.residual, path, cards=cards, overwrite=overwrite)
 
     @property

@@ -52,7 +52,7 @@ def _shift_table(aligned: AlignedRefs) -> astrofits.BinTableHDU:
     integration, reference = np.indices(aligned.scales.shape)
     fit = aligned.fit
     errors = np.sqrt(np.diagonal(fit.covariance, axis1=-2, axis2=-1))
-    columns = [
+    columns: list[tuple[str, str, str, Any]] = [
         ("integration", "J", "", integration),
         ("reference", "J", "", reference),
         ("dx", "D", "pixel", fit.shift[..., 0]),

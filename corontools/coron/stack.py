@@ -52,7 +52,9 @@ class PSFStack(Result):
         """Stack the "psf" members of an association (or of its file)."""
         if not isinstance(asn, Association):
             asn = Association.read(asn)
-        return cls.from_exposures(asn.references).with_(history=(f"PSFStack.{call(cls.from_asn.__func__, cls, asn)}",))
+        return cls.from_exposures(asn.references).with_(
+            history=(f"PSFStack.{call(PSFStack.from_asn.__func__, cls, asn)}",)
+        )
 
     @classmethod
     def from_exposures(cls, exposures: Sequence[Exposure]) -> PSFStack:
@@ -194,7 +196,7 @@ class PSFStack(Result):
 
     def _taken(self, keep: np.ndarray) -> PSFStack:
         return self.with_(
-            exposure=self.exposure.select(keep),
+            exposure=self.exposure.select([int(i) for i in keep]),
             members=tuple(self.members[i] for i in keep),
             targets=tuple(self.targets[i] for i in keep),
         )

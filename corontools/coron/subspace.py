@@ -79,21 +79,21 @@ class ReferenceRows:
 
 def science_rows(target: Exposure, pixels: np.ndarray, integrations: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Science images on the zone's pixels (n, n_pix), and where they are good."""
-    index = np.ix_(list(integrations), pixels)
+    index = np.ix_(np.asarray(integrations), pixels)
     values = target.data.reshape(target.n_int, -1)[index].astype(np.float64)
     return values, target.good.reshape(target.n_int, -1)[index]
 
 
 def label_zones(aligned: AlignedRefs, zones: str | Zones) -> np.ndarray:
     """Zone of each pixel, from 1; 0 belongs to none. See `AlignedRefs.klip`."""
-    shape = aligned.target.shape[-2:]
+    ny, nx = aligned.target.shape[-2:]
     if isinstance(zones, Zones):
-        labels = zones.labels(shape, aligned.target.center)
+        labels = zones.labels((ny, nx), aligned.target.center)
         if not labels.any():
-            raise DataError(f"{zones.code} holds no pixel of the {shape[0]} x {shape[1]} px image; move its edges")
+            raise DataError(f"{zones.code} holds no pixel of the {ny} x {nx} px image; move its edges")
         return labels
     if zones == "full":
-        return np.ones(shape, np.int32)
+        return np.ones((ny, nx), np.int32)
     if zones != "shared":
         raise DataError(f"zones should be 'shared', 'full' or Zones, found {zones!r}")
     shared = (aligned.measured(0).mean(axis=0) >= 0.5) & (aligned.target.good.mean(axis=0) >= 0.5)
@@ -122,8 +122,8 @@ def _subspace(
 ) -> Subspace:
     basis, weights, eigenvalues = kl.decompose(references, modes)
     values, good = science_rows(aligned.target, pixels, integrations)
-    if not good.any(axis=1).all():
-        lost = [i for i, some in zip(integrations, good.any(axis=1), strict=True) if not some]
+    lost = [i for i, row in zip(integrations, good, strict=True) if not row.any()]
+    if lost:
         raise DataError(f"integration(s) {lost} have no good pixel in a zone of {pixels.size} px; move the zone")
     scores, factors = kl.project(basis, values, good)
     # with a set for every integration the modes are many; 7 digits are what the science itself was stored with

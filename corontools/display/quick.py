@@ -15,13 +15,20 @@ from corontools.display.picture import image_uri
 __all__ = ["curve_picture", "image_picture", "shift_picture"]
 
 
-def image_picture(image: ArrayLike, caption: str, *, bad: ArrayLike | None = None, kind: str = "asinh") -> Picture:
-    """An image (y, x) as a picture, limits chosen from the data; `bad` pixels are shown empty like NaN."""
+def image_picture(
+    image: ArrayLike,
+    caption: str,
+    *,
+    bad: ArrayLike | None = None,
+    kind: str = "asinh",
+    limits: tuple[float, float] | None = None,
+) -> Picture:
+    """An image (y, x) as a picture, limits chosen from the data unless given; `bad` pixels are empty like NaN."""
     pixels = np.asarray(image, np.float64)
     if bad is not None:
         pixels = np.where(np.asarray(bad, bool), np.nan, pixels)
     ny, nx = pixels.shape
-    return Picture(image_uri(pixels, kind=kind), caption=caption, alt=f"{caption}, {ny} x {nx} px image")
+    return Picture(image_uri(pixels, kind=kind, limits=limits), caption=caption, alt=f"{caption}, {ny} x {nx} px image")
 
 
 def curve_picture(series: Sequence[Series], caption: str, *, x_label: str, y_label: str) -> Picture:
