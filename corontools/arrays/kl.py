@@ -53,10 +53,13 @@ def prepare(images: np.ndarray, good: np.ndarray, *, pixels: np.ndarray) -> np.n
     if not count.all():
         raise DataError(f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out")
     out = np.empty(good.shape)
+    whole = pixels.size == images.shape[1]
     for row, image in zip(out, images, strict=True):
-        row[:] = image[pixels]
-    out -= (np.sum(out, axis=1, where=good) / count)[:, None]
-    if not good.all():
+        row[:] = image if whole else image[pixels]
+    if good.all():
+        out -= out.mean(axis=1, keepdims=True)
+    else:
+        out -= (np.sum(out, axis=1, where=good) / count)[:, None]
         missing = ~good
         out[missing] = 0.0
         impute(out, missing)

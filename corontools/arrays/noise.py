@@ -67,7 +67,7 @@ def tail_factor(references: np.ndarray, modes: int) -> float:
     """Factor, at least 1, that brings the false-alarm rate of the error to that of Student's t.
 
     Each reference is taken as science with the rest as its references: its residual over the error that these give
-    should exceed 3 as often as t with n_ref degrees of freedom does. It does so more often where frames differ in
+    should exceed 3 as often as t with n_ref - 1 degrees of freedom does. It does so more often where frames differ in
     strength, or where a frame holds something that the others' leave-one-out residuals can't know of. The factor is
     the value that is exceeded at the rate of t, over 3.
 
@@ -85,7 +85,7 @@ def tail_factor(references: np.ndarray, modes: int) -> float:
     from scipy import stats
 
     n, pixels = references.shape
-    share = 2 * stats.t.sf(3.0, n)
+    share = 2 * stats.t.sf(3.0, max(n - 1, 1))
     tested = np.unique(np.linspace(0, n - 1, min(n, max(DECOMPOSITIONS // n, 2))).astype(int))
     images = references[:, :: max(1, pixels * tested.size // SAMPLES)]
     if n < 3 or share * tested.size * images.shape[1] < LEAST_TAIL:

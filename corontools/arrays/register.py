@@ -230,7 +230,8 @@ def register_pairs(
     last, model = None, None
     for ref, i in progress(list(itertools.product(range(n_ref), range(n_int)))):
         if i == 0:
-            last, model = None, None
+            # references of a dither lie within a pixel of each other; a start that doesn't fit is searched anew
+            last, model = fits.get((0, ref - 1)), None
             prepared = _reference(stack[ref], _nth(good_references, ref), f"reference {ref}")
         target = _science(frames[i], power, _nth(good_science, i), _nth(variance, i), f"integration {i}")
         begin, sure = _continuing(last)

@@ -63,8 +63,8 @@ class ContrastCurve(Result):
     def sigma(self, level: float = 5.0, *, fwhm: float | None = None) -> ContrastCurve:
         """Detection limit at the false-alarm probability of `level` Gaussian sigma, few samples allowed for.
 
-        A ring of radius r has n = 2 pi r / fwhm independent elements, of which one is the candidate's
-        (Mawet et al. 2014); rings with fewer than two give NaN.
+        The noise of a ring of radius r was measured on n = 2 pi r / fwhm independent elements, and the limit is for
+        one more (Mawet et al. 2014); rings with fewer than two give NaN.
 
         Raises
         ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,12 +78,7 @@ class KlipResult(Result):
     @cached_property
     def frames(self) -> np.ndarray:
         """Residual pixels (n_int, y, x); NaN outside the zones and where the science has no data."""
-        out = np.full(self.target.shape, np.nan)
-        flat = out.reshape(self.target.n_int, -1)
-        for space in self.subspaces:
-            values, good = science_rows(self.target, space.pixels, space.integrations)
-            left = np.where(good, values - space.model(self.modes), np.nan)
-            flat[np.ix_(np.array(space.integrations), space.pixels)] = left
+        out = self._filled_in(_left_over)
         out.flags.writeable = False
         return out
 
@@ -119,11 +114,7 @@ class KlipResult(Result):
     @cached_property
     def psf(self) -> Exposure:
         """The model of the star that was subtracted, the mean level of each zone included."""
-        out = np.full(self.target.shape, np.nan)
-        flat = out.reshape(self.target.n_int, -1)
-        for space in self.subspaces:
-            flat[np.ix_(np.array(space.integrations), space.pixels)] = space.model(self.modes)
-        return self._image(out)
+        return self._image(self._filled_in(lambda target, space, modes: space.model(modes)))
 
     @cached_property
     def snr(self) -> Exposure:
@@ -176,6 +167,17 @@ class KlipResult(Result):
         cards = {"S_KLIP": "COMPLETE", "S_PSFALI": "COMPLETE", "KLMODES": self.modes}
         return write_exposure(self.residual, path, cards=cards, overwrite=overwrite)
 
+    def _filled_in(self, rows: Callable[[Exposure, Subspace, int], np.ndarray]) -> np.ndarray:
+        """Images (n_int, y, x) made of what `rows` gives for each subspace; NaN elsewhere."""
+        out = np.full((self.target.n_int, self.zones.size), np.nan)
+        for space in self.subspaces:
+            values = rows(self.target, space, self.modes)
+            if values.shape == out.shape:
+                out = values
+            else:
+                out[np.ix_(np.array(space.integrations), space.pixels)] = values
+        return out.reshape(self.target.shape)
+
     @property
     def _meta(self) -> Any:
         return self.target.meta.with_(history=self.history)
@@ -212,6 +214,16 @@ class KlipResult(Result):
             quick.image_picture(self.target.data[0], "science, integration 0", bad=~self.target.good[0]),
             quick.image_picture(self.frames[0], f"residual, {self.modes} modes"),
         ]
+
+
+def _left_over(target: Exposure, space: Subspace, modes: int) -> np.ndarray:
+    """Science less the model on the zone's pixels; NaN where the science has no data."""
+    values, good = science_rows(target, space.pixels, space.integrations)
+    left = space.model(modes)
+    np.subtract(values, left, out=left)
+    if not good.all():
+        left[~good] = np.nan
+    return left
 
 
 def subtract(aligned: AlignedRefs, *, modes: int, zones: str | Zones) -> KlipResult:

@@ -53,9 +53,10 @@ class Subspace:
     def model(self, modes: int) -> np.ndarray:
         """Model of the star on the zone's pixels, shape (n, n_pix)."""
         coefficient = self.coefficients(modes)
-        constant = coefficient[:, :1] / np.sqrt(self.pixels.size)
         k = coefficient.shape[1] - 1
-        return coefficient[:, 1:].astype(self.basis.dtype) @ self.basis[:k] + constant
+        out = (coefficient[:, 1:].astype(self.basis.dtype) @ self.basis[:k]).astype(np.float64, copy=False)
+        out += coefficient[:, :1] / np.sqrt(self.pixels.size)
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +74,20 @@ class ReferenceRows:
 
     def zone(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Centred references on the zone's pixels with nothing missing, and where they were measured."""
-        good = self.good[:, pixels]
+        good = columns(self.good, pixels)
         return kl.prepare(self.data, good, pixels=pixels), good
 
 
 def science_rows(target: Exposure, pixels: np.ndarray, integrations: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Science images on the zone's pixels (n, n_pix), and where they are good."""
-    index = np.ix_(np.asarray(integrations), pixels)
-    values = target.data.reshape(target.n_int, -1)[index].astype(np.float64)
-    return values, target.good.reshape(target.n_int, -1)[index]
+    """Science images on the zone's pixels (n, n_pix), float64, and where they are good; not to be written to."""
+    rows = slice(None) if len(integrations) == target.n_int else list(integrations)
+    data = columns(target.data.reshape(target.n_int, -1)[rows], pixels)
+    return data.astype(np.float64, copy=False), columns(target.good.reshape(target.n_int, -1)[rows], pixels)
+
+
+def columns(rows: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """The zone's pixels of each row; the rows themselves where the zone is the whole frame."""
+    return rows if pixels.size == rows.shape[1] else np.take(rows, pixels, axis=1)
 
 
 def label_zones(aligned: AlignedRefs, zones: str | Zones) -> np.ndarray:
