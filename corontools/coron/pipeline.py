@@ -22,7 +22,7 @@ from corontools.products import write_exposure
 from corontools.progress import progress
 from corontools.result import Result
 
-__all__ = ["Coron3", "coron3"]
+__all__ = ["Coron3", "coron3", "product_names"]
 
 STEPS = ("reject_outliers", "repair", "align_to", "klip", "contrast", "combine")
 Options = Mapping[str, Any] | bool | None
@@ -154,6 +154,22 @@ def coron3(
     history = (f"coron3({str(asn.path)!r}{_written(options)})",)
     references = _flagged(asn.references, cleaned)
     return Coron3(asn, stack, klips, combined, science, references, options, history=history)
+
+
+def product_names(
+    asn: Association, *, reject_outliers: Options = None, contrast: Options = None, combine: Options = None
+) -> tuple[str, ...]:
+    """Names of the products that `coron3` would make with these options, in their order; nothing is opened."""
+
+    def named(path: Path, suffix: str) -> str:
+        return f"{_root(path.name)}_{asn.id}_{suffix}.fits"
+
+    members = (*asn.science_paths, *asn.reference_paths)
+    suffixes = ["psfalign", "psfsub", "snr"] + (["contrast"] if contrast is not False else [])
+    names = [f"{asn.product}_psfstack.fits"]
+    names += [named(path, "crfints") for path in members if reject_outliers is not False]
+    names += [named(path, suffix) for path in asn.science_paths for suffix in suffixes]
+    return (*names, *([f"{asn.product}_i2d.fits"] if combine is not False else []))
 
 
 def _cleaned(images: Cleanable, options: Mapping[str, Any]) -> Cleanable:
