@@ -17,7 +17,7 @@ from corontools.display.ticks import Ticks, linear_ticks, number
 
 __all__ = ["Mark", "Sky", "color_ticks", "frame"]
 
-NO_DATA = "#d4d4d4"
+NO_DATA = "#7d7d7d"
 BAR_WIDTH = 13.0
 BAR_GAP = 12.0
 LEAST_BAR = 90.0  # px; a bar shorter than this has no room for values
