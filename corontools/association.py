@@ -15,6 +15,9 @@ from corontools.exposure import Exposure
 
 __all__ = ["Association"]
 
+# bytes of a name; suffixes and the identifier have to fit in the 255 that file systems allow
+LONGEST = 120
+
 
 @dataclass(frozen=True, repr=False)
 class Association:
@@ -66,15 +69,15 @@ class Association:
         path = Path(path)
         table = _load(path)
         chosen = _choose(_products(table, path), product, path)
-        name = _safe_name(chosen.get("name"), path)
+        name = _safe_name(chosen.get("name"), "product name", path)
         kinds = _members(chosen, path)
         asn = cls(
             product=name,
-            id=_safe_name(table.get("asn_id", "a0000"), path),
+            id=_safe_name(table.get("asn_id", "a0000"), "asn_id", path),
             science_paths=tuple(path.parent / member for member in kinds.get("science", ())),
             reference_paths=tuple(path.parent / member for member in kinds.get("psf", ())),
             path=path,
-            pool=str(table.get("asn_pool", "")),
+            pool=str(table.get("asn_pool") or ""),
             code=f"Association.read({str(path)!r}{'' if product is None else f', product={product!r}'})",
         )
         _check(asn, kinds)
@@ -119,6 +122,8 @@ def _load(path: Path) -> Mapping[str, Any]:
         table = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"association {path} does not exist") from error
+    except OSError as error:  # a folder, no permission
+        raise DataError(f"association {path} can't be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise DataError(f"association {path} is not JSON: {error}") from error
     if not isinstance(table, dict):
@@ -135,39 +140,41 @@ def _products(table: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
 
 def _choose(products: list[Mapping[str, Any]], wanted: str | None, path: Path) -> Mapping[str, Any]:
     names = [str(p.get("name")) for p in products]
+    shown = ", ".join(_shown(name) for name in names)
     if wanted is not None:
         if wanted not in names:
-            raise DataError(f"association {path} has no product {wanted!r} (found: {', '.join(names)})")
+            raise DataError(f"association {path} has no product {wanted!r} (found: {shown})")
         return products[names.index(wanted)]
     if len(products) > 1:
-        raise DataError(f"association {path} defines {len(products)} products; choose one by name: {', '.join(names)}")
+        raise DataError(f"association {path} defines {len(products)} products; choose one by name: {shown}")
     return products[0]
 
 
-def _safe_name(name: object, path: Path) -> str:
+def _safe_name(name: object, what: str, path: Path) -> str:
     """A name that can become a file name in the output folder and nowhere else."""
     text = name if isinstance(name, str) else ""
     bare = text not in ("", ".", "..") and text == PurePosixPath(text).name == PureWindowsPath(text).name
-    if not bare or any(ord(c) < 32 for c in text) or len(text.encode()) > 200:
-        raise DataError(f"association {path}: {name!r} can't be a product name; use a plain name without a folder")
+    # isprintable is False for control characters and for lone surrogates, which have no bytes
+    if not bare or not text.isprintable() or len(text.encode()) > LONGEST:
+        raise DataError(f"association {path}: {name!a:.80} can't be its {what}; use a plain name without a folder")
     return text
 
 
 def _members(product: Mapping[str, Any], path: Path) -> dict[str, list[str]]:
     members = product.get("members")
     if not isinstance(members, list):
-        raise DataError(f"association {path}: product {product.get('name')!r} has no list of members")
+        raise DataError(f"association {path}: product {product.get('name')!a:.80} has no list of members")
     kinds: dict[str, list[str]] = {}
     for member in members:
         name = member.get("expname") if isinstance(member, dict) else None
         if not isinstance(name, str) or not name or "\0" in name:
-            raise DataError(f"association {path}: a member needs 'expname' and 'exptype', found {member!r}")
+            raise DataError(f"association {path}: a member needs 'expname' and 'exptype', found {member!a:.80}")
         kinds.setdefault(str(member.get("exptype", "")).lower(), []).append(name)
     return kinds
 
 
 def _check(asn: Association, kinds: Mapping[str, list[str]]) -> None:
-    found = ", ".join(f"{kind or 'no exptype'} x{len(names)}" for kind, names in kinds.items()) or "none"
+    found = ", ".join(f"{_shown(kind) or 'no exptype'} x{len(names)}" for kind, names in kinds.items()) or "none"
     if not asn.reference_paths:
         raise DataError(
             f"association {asn.id!r} has no 'psf' member (found: {found}); "
@@ -175,6 +182,12 @@ def _check(asn: Association, kinds: Mapping[str, list[str]]) -> None:
         )
     if not asn.science_paths:
         raise DataError(f"association {asn.id!r} has no 'science' member (found: {found})")
-    missing = [str(p) for p in (*asn.science_paths, *asn.reference_paths) if not p.is_file()]
+    # unlike Path.is_file, this takes a name that no disk can hold for a missing file
+    missing = [_shown(p) for p in (*asn.science_paths, *asn.reference_paths) if not os.path.isfile(p)]
     if missing:
         raise DataError(f"association {asn.id!r}: {len(missing)} member(s) missing: {', '.join(missing)}")
+
+
+def _shown(name: object) -> str:
+    """A name in a message of one line, whatever characters it has."""
+    return str(name) if str(name).isprintable() else ascii(str(name))

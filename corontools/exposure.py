@@ -29,7 +29,7 @@ class Exposure:
     Parameters
     ----------
     data : ndarray, shape (..., y, x)
-        Pixels in `meta.unit`; NaN means no data.
+        Pixels in `meta.unit`; NaN means no data, and so does the mask of a masked array.
     err : ndarray, same shape, optional
         1-sigma errors.
     dq : ndarray of uint32, same shape, optional
@@ -47,7 +47,8 @@ class Exposure:
     Raises
     ------
     DataError
-        If data has fewer than two axes or no pixel, or another array differs from it in shape.
+        If data has fewer than two axes or no pixel, another array differs from it in shape, or an array holds
+        something else than real numbers (dq: than integers).
 
     Examples
     --------
@@ -68,16 +69,12 @@ class Exposure:
     source: str = ""
 
     def __post_init__(self) -> None:
-        data = _readonly(self.data)
+        data = _real(self.data, "data")
         if data.ndim < 2 or data.size == 0:
             raise DataError(f"an exposure needs an array (..., y, x) with pixels, found shape {data.shape}")
-        if data.dtype.kind not in "fiub":
-            raise DataError(f"an exposure needs real numbers, found {data.dtype}")
-        if data.dtype.kind != "f":
-            data = _readonly(data.astype(np.float64))
-        dq = None if self.dq is None else _readonly(np.asarray(self.dq).astype(np.uint32, copy=False))
-        err = None if self.err is None else _readonly(self.err)
-        variances = {name: _readonly(value) for name, value in self.variances.items()}
+        dq = None if self.dq is None else _bits(self.dq)
+        err = None if self.err is None else _real(self.err, "err")
+        variances = {name: _real(value, f"variance {name!r}") for name, value in self.variances.items()}
         for name, value in {"err": err, "dq": dq, **variances}.items():
             if value is not None and value.shape != data.shape:
                 raise DataError(f"{self._name}: {name} has shape {value.shape}, data has {data.shape}")
@@ -205,9 +202,16 @@ class Exposure:
         """Flag pixels that leave the other integrations (OUTLIER and DO_NOT_USE); see `arrays.outliers.temporal`.
 
         Nothing is flagged with fewer than three integrations: two can't tell which of them is wrong.
+
+        Raises
+        ------
+        DataError
+            If sigma is not positive.
         """
         from corontools.arrays.outliers import temporal
 
+        if not sigma > 0:
+            raise DataError(f"sigma should be a positive number, found {sigma}")
         cube = self.cube
         found = temporal(cube.data, good=cube.good, err=cube.err, sigma=sigma)
         dq = cube.flags() | np.where(found, np.uint32(DQ.OUTLIER | DQ.DO_NOT_USE), np.uint32(0))
@@ -278,3 +282,22 @@ def _readonly(array: Any) -> np.ndarray:
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view
+
+
+def _real(array: Any, what: str) -> np.ndarray:
+    """Floating-point view; a masked pixel is NaN, anything but real numbers is refused."""
+    values = np.asarray(array)
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"an exposure needs real numbers, found {values.dtype} in {what}")
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
+    if np.ma.is_masked(array):
+        values = np.where(np.ma.getmaskarray(array), np.nan, values)
+    return _readonly(values)
+
+
+def _bits(array: Any) -> np.ndarray:
+    values = np.asarray(array)
+    if values.dtype.kind not in "iub":
+        raise DataError(f"dq holds bits, so it needs integers; found {values.dtype}")
+    return _readonly(values.astype(np.uint32, copy=False))

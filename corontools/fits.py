@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
+import math
 import os
 import tempfile
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +26,12 @@ from corontools.errors import DataError
 __all__ = ["Extension", "Plane", "atomic", "read", "write", "write_planes"]
 
 BLOCK = 2880
+UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
+# what astropy and the unpackers raise on a damaged file
+UNREADABLE = (
+    OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError,
+    zlib.error, lzma.LZMAError, fits.VerifyError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +58,9 @@ class Extension:
 def read(path: str | os.PathLike[str]) -> list[Extension]:
     """All HDUs of a FITS file; floating-point images are mapped, not loaded.
 
+    Files packed with gzip, bzip2 or xz are unpacked in memory. What follows the last HDU and is no extension is
+    ignored with a warning.
+
     Raises
     ------
     DataError
@@ -57,52 +71,73 @@ def read(path: str | os.PathLike[str]) -> list[Extension]:
         with warnings.catch_warnings():
             # what astropy only warns of (a cut file) is found by size below, with a message that tells the way out
             warnings.simplefilter("ignore", AstropyUserWarning)
-            with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
-                return [_extension(hdu, path) for hdu in hdus]
+            content, packed = _content(path)
+            # astropy doesn't close a file that it fails to read
+            with io.BytesIO(content.data) if packed else path.open("rb") as file:
+                hdus = fits.open(file, memmap=False, lazy_load_hdus=False)
+                found = [_extension(hdu, content, path) for hdu in hdus]
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder; give a FITS file") from error
     except DataError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} can't be read as FITS: {error}; download it again or check its name") from error
+    _check_end(content[sum(extension.raw.size for extension in found) :], found[-1].name, path)
+    return found
 
 
-def _extension(hdu: Any, path: Path) -> Extension:
+def _content(path: Path) -> tuple[np.ndarray, bool]:
+    """All bytes of a file, mapped, or unpacked where it is packed; and whether it was."""
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if not magic:
+        raise DataError(f"{path} is empty; download it again")
+    for begin, unpack in UNPACK.items():
+        if magic.startswith(begin):
+            return np.frombuffer(unpack(path.read_bytes()), dtype=np.uint8), True
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r")), False
+
+
+def _extension(hdu: Any, content: np.ndarray, path: Path) -> Extension:
     info = hdu.fileinfo()
     start, stop = info["hdrLoc"], info["datLoc"] + info["datSpan"]
-    compressed = info["file"].compression is not None
-    if not compressed and stop > path.stat().st_size:
+    name = hdu.name.upper() or ("" if start else "PRIMARY")
+    if stop > content.size:
         raise DataError(
-            f"{path} is cut short: extension {hdu.name or 'PRIMARY'} needs {stop} bytes, "
-            f"the file has {path.stat().st_size}; download it again"
+            f"{path} is cut short: extension {name or 'without name'} needs {stop} bytes, "
+            f"the file has {content.size}; download it again"
         )
-    if compressed:
-        raw = np.frombuffer(_bytes(hdu), dtype=np.uint8)
-    else:
-        raw = np.memmap(path, dtype=np.uint8, mode="r", offset=start, shape=(stop - start,))
     header = hdu.header.copy()
-    return Extension(hdu.name.upper() or "PRIMARY", header, _image(hdu, path, mapped=not compressed), np.asarray(raw))
+    for card in header.cards:
+        card.value  # noqa: B018 - a card that can't be parsed is found here, not in the middle of a computation
+    return Extension(name, header, _image(hdu, content), content[start:stop])
 
 
-def _bytes(hdu: Any) -> bytes:
-    """The HDU as it stands in an uncompressed file."""
-    source = hdu.fileinfo()["file"]
-    source.seek(hdu.fileinfo()["hdrLoc"])
-    return source.read(hdu.fileinfo()["datLoc"] + hdu.fileinfo()["datSpan"] - hdu.fileinfo()["hdrLoc"])
-
-
-def _image(hdu: Any, path: Path, *, mapped: bool) -> np.ndarray | None:
-    """Pixels of an image HDU: a map of the file for floating point, loaded where numbers are scaled or packed."""
+def _image(hdu: Any, content: np.ndarray) -> np.ndarray | None:
+    """Pixels of an image HDU: part of the mapped file for floating point, loaded where numbers are scaled or packed."""
     if not hdu.is_image or not hdu.shape:
         return None
     scaled = "BSCALE" in hdu.header or "BZERO" in hdu.header
-    if mapped and not scaled and hdu.header["BITPIX"] in (-32, -64) and not hasattr(hdu, "compressed_data"):
-        kind = ">f4" if hdu.header["BITPIX"] == -32 else ">f8"
-        offset = hdu.fileinfo()["datLoc"]
-        return np.asarray(np.memmap(path, dtype=kind, mode="r", offset=offset, shape=tuple(hdu.shape)))
+    if not scaled and hdu.header["BITPIX"] in (-32, -64) and not hasattr(hdu, "compressed_data"):
+        kind = np.dtype(">f4" if hdu.header["BITPIX"] == -32 else ">f8")
+        start = hdu.fileinfo()["datLoc"]
+        size = math.prod(hdu.shape) * kind.itemsize
+        return content[start : start + size].view(kind).reshape(hdu.shape)
     return np.array(hdu.data)
+
+
+def _check_end(rest: np.ndarray, last: str, path: Path) -> None:
+    """What follows the last HDU: nothing, padding, or the begin of an extension whose header was cut."""
+    if not np.any((rest != 0) & (rest != ord(" "))):
+        return
+    begin = rest[:8].tobytes()
+    if b"XTENSION".startswith(begin):
+        raise DataError(
+            f"{path} is cut short: the header of the extension after {last} is not whole; download it again"
+        )
+    warnings.warn(f"{path}: {rest.size} bytes after extension {last} are no FITS and are ignored", stacklevel=3)
 
 
 @contextmanager
@@ -113,15 +148,12 @@ def atomic(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     ------
     FileExistsError
         If `path` exists and `overwrite` is False.
+    DataError
+        If its folder doesn't exist or can't be written to.
     """
     path = Path(path)
     _refuse_existing(path, overwrite)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except FileNotFoundError as error:
-        raise DataError(f"folder {path.parent} does not exist; make it or name another") from error
-    os.close(handle)
-    part = Path(name)
+    part = _part(path)
     try:
         yield part
         _flush(part)
@@ -133,6 +165,22 @@ def atomic(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    """A new empty file beside `path`."""
+    folder = path.parent
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=folder)
+    except FileNotFoundError as error:
+        raise DataError(f"folder {folder} does not exist; make it or name another") from error
+    except NotADirectoryError as error:
+        raise DataError(f"{folder} is a file, not a folder; name another") from error
+    except (OSError, ValueError) as error:  # no permission, no room, a name that the disk can't hold
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path.name!r} can't be written into folder {folder}: {reason}") from error
+    os.close(handle)
+    return Path(name)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -152,10 +200,22 @@ def write(
     extensions: Sequence[Extension] = (),
     overwrite: bool = False,
 ) -> Path:
-    """Write HDUs, then `extensions` byte by byte, under a temporary name; rename when whole."""
+    """Write HDUs, then `extensions` byte by byte, under a temporary name; rename when whole.
+
+    Raises
+    ------
+    DataError
+        If a header holds a card that FITS doesn't allow.
+    OSError
+        If the disk has no room.
+    """
     path = Path(path)
     with atomic(path, overwrite=overwrite) as part:
-        fits.HDUList(list(hdus)).writeto(part, overwrite=True, output_verify="exception")
+        try:
+            fits.HDUList(list(hdus)).writeto(part, overwrite=True, output_verify="silentfix+exception")
+        except fits.VerifyError as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"{path} can't be written, its header is not valid FITS: {reason}") from error
         if extensions:
             with part.open("ab") as file:
                 for extension in extensions:
@@ -227,10 +287,19 @@ def _write_headers(part: Path, primary: fits.Header, planes: Sequence[Plane]) ->
             file.write(_image_header(plane).tostring().encode("ascii"))
             starts.append(file.tell())
             size = int(np.prod(plane.shape)) * np.dtype(plane.kind).itemsize
-            end = file.tell() + -(-size // BLOCK) * BLOCK
-            os.posix_fallocate(file.fileno(), file.tell(), end - file.tell())
-            file.seek(end)
+            _reserve(file, -(-size // BLOCK) * BLOCK)
     return starts
+
+
+def _reserve(file: Any, size: int) -> None:
+    """Take `size` bytes of zeros from the disk, and go behind them."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), file.tell(), size)
+        file.seek(size, os.SEEK_CUR)
+        return
+    # macOS and Windows: a gap in a file would be filled only when it is written to
+    for _ in range(size // BLOCK):
+        file.write(bytes(BLOCK))
 
 
 def _image_header(plane: Plane) -> fits.Header:

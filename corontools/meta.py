@@ -47,7 +47,7 @@ class Meta:
     center : (float, float) or None
         0-based (x, y) of the star; for JWST coronagraphy the WCS reference pixel.
     wavelength : float or None
-        Metres.
+        Metres; the pivot wavelength of the filter where that is known and nothing else is given.
     roll : float or None
         Position angle of the V3 axis at the reference point, degrees east of north (ROLL_REF).
     primary, science : mapping
@@ -59,7 +59,7 @@ class Meta:
     --------
     >>> meta = Meta(target="AU Mic", instrument="NIRCAM", filter="F444W", pixel_scale=0.063)
     >>> round(meta.fwhm, 2)
-    2.84
+    2.78
     >>> meta.with_(unit="MJy/sr").unit
     'MJy/sr'
     """
@@ -107,10 +107,11 @@ class Meta:
     @property
     def fwhm(self) -> float | None:
         """Width of the stellar core, lambda/D in pixels; None where filter or pixel scale is unknown."""
-        if self.wavelength is None or self.pixel_scale is None:
+        wavelength = self.wavelength or PIVOT.get(self.filter)
+        if wavelength is None or self.pixel_scale is None:
             return None
         diameter = DIAMETER.get(self.instrument, JWST_DIAMETER)
-        return math.degrees(self.wavelength / diameter) * 3600 / self.pixel_scale
+        return math.degrees(wavelength / diameter) * 3600 / self.pixel_scale
 
     @property
     def title(self) -> str:
@@ -121,31 +122,44 @@ class Meta:
 
 def _lookup(name: str, key: str, *headers: Mapping[str, Any]) -> Any:
     """First value of `key` in the headers, as float or text; None when absent or blank."""
-    value = next((h[key] for h in headers if key in h and h[key] not in (None, "")), None)
-    if value is None or type(value).__name__ == "Undefined":
+    value = next((h[key] for h in headers if _given(h, key)), None)
+    if value is None:
         return None
-    if name not in NUMBERS:
-        return str(value).strip()
+    return _number(key, value) if name in NUMBERS else str(value).strip()
+
+
+def _given(header: Mapping[str, Any], *keys: str) -> bool:
+    """Whether all the keywords have a value; a card may stand there without one."""
+    values = [header.get(key) for key in keys]
+    return all(v not in (None, "") and type(v).__name__ != "Undefined" for v in values)
+
+
+def _number(key: str, value: Any) -> float:
     try:
-        return float(value)
-    except ValueError as error:
+        number = float(value)
+    except (ValueError, TypeError) as error:
         raise DataError(f"header keyword {key} should be a number, found {value!r}") from error
+    if not math.isfinite(number):
+        raise DataError(f"header keyword {key} should be a finite number, found {value!r}")
+    return number
 
 
 def _star_center(science: Mapping[str, Any]) -> tuple[float, float] | None:
     """0-based (x, y) of the reference pixel, on which JWST points the star of a coronagraphic exposure."""
-    if "CRPIX1" not in science or "CRPIX2" not in science:
+    if not _given(science, "CRPIX1", "CRPIX2"):
         return None
-    return float(science["CRPIX1"]) - 1.0, float(science["CRPIX2"]) - 1.0
+    x, y = (_number(key, science[key]) for key in ("CRPIX1", "CRPIX2"))
+    return x - 1.0, y - 1.0
 
 
 def _pixel_scale(science: Mapping[str, Any]) -> float | None:
-    """Arcsec per pixel: from the pixel area, else from the linear part of the WCS."""
-    if "PIXAR_A2" in science:
-        return math.sqrt(abs(float(science["PIXAR_A2"])))
-    if "CD1_1" in science:
-        cd = [float(science.get(key, 0.0)) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")]
-        return math.sqrt(abs(cd[0] * cd[3] - cd[1] * cd[2])) * 3600
-    if "CDELT1" in science and "CDELT2" in science:
-        return math.sqrt(abs(float(science["CDELT1"]) * float(science["CDELT2"]))) * 3600
+    """Arcsec per pixel: from the pixel area, else from the linear part of the WCS; None also where that is zero."""
+    if _given(science, "PIXAR_A2"):
+        return math.sqrt(abs(_number("PIXAR_A2", science["PIXAR_A2"]))) or None
+    if _given(science, "CD1_1"):
+        cd = [_number(key, science.get(key, 0.0)) for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2")]
+        return math.sqrt(abs(cd[0] * cd[3] - cd[1] * cd[2])) * 3600 or None
+    if _given(science, "CDELT1", "CDELT2"):
+        area = _number("CDELT1", science["CDELT1"]) * _number("CDELT2", science["CDELT2"])
+        return math.sqrt(abs(area)) * 3600 or None
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,37 +23,53 @@ MODELS = {2: "ImageModel", 3: "CubeModel", 4: "QuadModel"}
 # cards that describe the file's layout, not the exposure; astropy writes them anew
 LAYOUT = ("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "NAXIS4", "EXTEND", "PCOUNT",
           "GCOUNT", "BSCALE", "BZERO", "EXTNAME", "EXTVER", "CHECKSUM", "DATASUM", "HISTORY")  # fmt: skip
-KNOWN = {"PRIMARY", "SCI", "ERR", "DQ", *(f"VAR_{name.upper()}" for name in VARIANCES)}
+PLANES = {"ERR", "DQ", *(f"VAR_{name.upper()}" for name in VARIANCES)}
+# cards of a celestial WCS, its distortion and its footprint
+WCS_CARD = re.compile(
+    r"(WCSAXES|CRPIX\d|CRVAL\d|CTYPE\d|CUNIT\d|CDELT\d|CROTA\d|PC\d_\d|CD\d_\d|PV\d_\d+|LONPOLE|LATPOLE|"
+    r"RADESYS|EQUINOX|[AB]P?_(ORDER|DMAX|\d_\d)|S_REGION)$"
+)
+# characters of a HISTORY card; of a text and its comment on one card
+CARD, ROOM = 72, 65
 
 
 def read_exposure(path: str | os.PathLike[str]) -> Exposure:
     """Read a file as `Exposure`; see `Exposure.read`."""
     hdus = fits.read(path)
-    primary, science = hdus[0], _science(hdus, path)
-    by_name = {hdu.name: hdu for hdu in reversed(hdus) if hdu.data is not None}
-    meta = Meta.from_headers(primary.header, science.header).with_(filename=Path(path).name)
-    planes = {name: by_name[name].data for name in KNOWN & set(by_name)}
+    try:
+        return _assembled(hdus, _science(hdus), path)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _assembled(hdus: Sequence[fits.Extension], science: fits.Extension, path: str | os.PathLike[str]) -> Exposure:
+    primary = hdus[0].header
+    meta = Meta.from_headers(primary, science.header)
+    # the first of a name counts, as in a file with several EXTVER
+    planes = {hdu.name: hdu for hdu in reversed(hdus[1:]) if hdu.name in PLANES and hdu.data is not None}
+    used = [id(hdu) for hdu in (science, *planes.values())]
+    found = {name: np.asarray(hdu.data) for name, hdu in planes.items()}
     return Exposure(
-        data=science.data,
-        err=planes.get("ERR"),
-        dq=planes.get("DQ"),
-        meta=meta,
+        data=np.asarray(science.data),
+        err=found.get("ERR"),
+        dq=found.get("DQ"),
+        meta=meta.with_(filename=Path(path).name, history=tuple(history_lines(meta.history))),
         wcs=_wcs(science.header),
-        variances={n: planes[f"VAR_{n.upper()}"] for n in VARIANCES if f"VAR_{n.upper()}" in planes},
+        variances={n: found[f"VAR_{n.upper()}"] for n in VARIANCES if f"VAR_{n.upper()}" in found},
         # an empty VAR_FLAT is kept too: the ASDF extension may point to it
-        extensions=tuple(hdu for hdu in hdus[1:] if hdu.name not in planes and hdu is not science),
+        extensions=tuple(hdu for hdu in hdus[1:] if id(hdu) not in used),
         source=f"Exposure.read({str(path)!r})",
     )
 
 
-def _science(hdus: Sequence[fits.Extension], path: str | os.PathLike[str]) -> fits.Extension:
+def _science(hdus: Sequence[fits.Extension]) -> fits.Extension:
     """The SCI extension; in a file without extension names, the first image."""
     named = [hdu for hdu in hdus if hdu.name == "SCI" and hdu.data is not None]
-    images = [hdu for hdu in hdus if hdu.data is not None and hdu.name not in KNOWN - {"PRIMARY", "SCI"}]
-    found = named or images[:1]
+    images = [hdu for hdu in hdus if hdu.data is not None and hdu.name not in PLANES]
+    found = named or images
     if not found:
-        names = ", ".join(hdu.name for hdu in hdus)
-        raise DataError(f"{path} has no image (SCI extension); found: {names}")
+        names = ", ".join(hdu.name or "without name" for hdu in hdus)
+        raise DataError(f"no image (SCI extension) in this file; found: {names}")
     return found[0]
 
 
@@ -75,22 +92,42 @@ def headers(exposure: Exposure, cards: Mapping[str, Any] | None = None) -> tuple
     meta = exposure.meta
     primary, science = _carried(meta.primary), _carried(meta.science)
     for name, key in KEYWORDS.items():
-        value = getattr(meta, name)
-        home = science if key in ("BUNIT", "ROLL_REF") else primary
-        if value not in (None, ""):
-            home[key] = value
+        in_science = key in science or key in ("BUNIT", "ROLL_REF")
+        _set(science if in_science else primary, key, getattr(meta, name))
     if meta.pixel_scale:
         science["PIXAR_A2"] = (meta.pixel_scale**2, "Nominal pixel area in arcsec^2")
     if exposure.wcs is not None:
         _replace_wcs(science, exposure.wcs)
-    if exposure.meta.center is not None and exposure.wcs is None:
+    elif meta.center is not None:
         science["CRPIX1"], science["CRPIX2"] = exposure.center[0] + 1, exposure.center[1] + 1
     primary["DATAMODL"] = (MODELS.get(exposure.data.ndim, "CubeModel"), "Type of data model")
     for key, value in (cards or {}).items():
-        primary[key] = value
+        _set(primary, key, value)
     for line in history_cards(meta.history):
         primary.add_history(line)
     return primary, science
+
+
+def _set(header: astrofits.Header, key: str, value: Any) -> None:
+    """Set a card, or remove it where nothing is known any more."""
+    if value is None or value == "":
+        header.remove(key, ignore_missing=True)
+        return
+    old = header.comments[key] if key in header else ""
+    value, comment = value if isinstance(value, tuple) else (value, old)
+    text = _printable(value) if isinstance(value, str) else value
+    if isinstance(text, str) and len(text) + len(comment) > ROOM:
+        comment = ""  # the value counts
+    try:
+        header.set(key, text, comment)
+    except ValueError as error:  # e.g. NaN
+        raise DataError(f"{value!r} can't be written as header keyword {key}: {error}") from error
+
+
+def _printable(text: str) -> str:
+    """Text as FITS headers hold it: what isn't printable ASCII becomes a Python escape."""
+    plain = (c if c.isascii() and c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(plain)
 
 
 def history_cards(history: Sequence[str]) -> list[str]:
@@ -103,8 +140,9 @@ def history_cards(history: Sequence[str]) -> list[str]:
     """
     cards = []
     for line in history:
-        text = line.encode("ascii", "backslashreplace").decode("ascii")
-        parts = [text[i : i + 71] for i in range(0, len(text), 71)] or [""]
+        text = _printable(line)
+        whole = len(text) < CARD
+        parts = [text] if whole else [text[i : i + CARD - 1] for i in range(0, len(text), CARD - 1)]
         cards += [f"{part}\\" for part in parts[:-1]] + parts[-1:]
     return cards
 
@@ -113,7 +151,7 @@ def history_lines(cards: Sequence[str]) -> list[str]:
     """The chain from its HISTORY lines; the inverse of `history_cards`."""
     lines, begun = [], ""
     for card in cards:
-        if card.endswith("\\"):
+        if len(card) == CARD and card.endswith("\\"):
             begun += card[:-1]
         else:
             lines.append(begun + card)
@@ -133,9 +171,21 @@ def _carried(header: Any) -> astrofits.Header:
 
 def _replace_wcs(header: astrofits.Header, wcs: Any) -> None:
     """Write the WCS where it differs from the cards already there (after a crop, or made in memory)."""
-    same = "CTYPE1" in header and np.allclose([header["CRPIX1"], header["CRPIX2"]], wcs.wcs.crpix, rtol=0, atol=1e-9)
-    if not same:
-        header.update(wcs.to_header(relax=True))
+    if _same_wcs(header, wcs):
+        return
+    for key in [key for key in header if WCS_CARD.match(key)]:
+        header.remove(key, remove_all=True)
+    header.update(wcs.to_header(relax=True))
+
+
+def _same_wcs(header: astrofits.Header, wcs: Any) -> bool:
+    """Whether the cards give the same positions as the WCS in all corners of a large detector."""
+    try:
+        old = _wcs(header)
+    except DataError:
+        return False
+    corners = [(0, 0), (2047, 0), (0, 2047), (2047, 2047)]
+    return old is not None and np.array_equal(old.all_pix2world(corners, 0), wcs.all_pix2world(corners, 0))
 
 
 def write_exposure(

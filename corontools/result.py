@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -14,6 +14,9 @@ import numpy as np
 from corontools.exposure import Exposure
 
 __all__ = ["Result", "call", "fingerprint", "verb"]
+
+# a choice of images up to this length is written out, longer ones go by their fingerprint
+INDICES = 1000
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Result")
@@ -45,12 +48,6 @@ class Result:
     def digest(self) -> str:
         """Rounded percentiles of the result's numbers: a fingerprint for a notebook that is a test."""
         return fingerprint(self._values())
-
-    def explore(self) -> Any:
-        """Open the interactive view of this result (`corontools.widgets`)."""
-        from corontools.widgets import explore
-
-        return explore(self)
 
     def _values(self) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} has no digest")
@@ -93,20 +90,23 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     'crop(64, center=(3, 4))'
     """
     bound = inspect.signature(function).bind(*args, **kwargs)
-    words = []
+    words, positional = [], True
     for name, parameter in list(bound.signature.parameters.items())[1:]:
         value = bound.arguments.get(name, parameter.default)
+        positional &= parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         if value is parameter.default:
+            positional = False  # what follows one that is left out needs its name
             continue
-        positional = parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         words.append(_code(value) if positional else f"{name}={_code(value)}")
     return f"{function.__name__}({', '.join(words)})"
 
 
 def _code(value: Any) -> str:
-    """Python code that gives `value` again; arrays and exposures without a file go by their fingerprint."""
+    """Python code that gives `value` again; images and exposures without a file go by their fingerprint."""
     if isinstance(value, Exposure):
         return value.source or f"exposure({fingerprint(value.data)!r})"
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biu" and value.size <= INDICES:
+        return repr(value.tolist())
     if isinstance(value, np.ndarray):
         return f"array({fingerprint(value)!r})"
     if isinstance(value, np.generic):
@@ -116,6 +116,8 @@ def _code(value: Any) -> str:
     if isinstance(value, list | tuple):
         inside = ", ".join(_code(item) for item in value)
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_code(key)}: {_code(item)}" for key, item in value.items()) + "}"
     return getattr(value, "code", None) or repr(value)
 
 

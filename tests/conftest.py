@@ -14,6 +14,7 @@ from astropy.io import fits
 from hypothesis import HealthCheck, settings
 
 from corontools.association import Association
+from corontools.coron import Coron3, coron3
 
 settings.register_profile(
     "corontools",
@@ -89,9 +90,11 @@ def write_calints_file(
             "TELESCOP": "JWST", "INSTRUME": "NIRCAM", "DETECTOR": "NRCALONG", "FILTER": "F444W", "PUPIL": "MASKRND",
             "CORONMSK": "MASKA335R", "SUBARRAY": "SUB320A335R", "EXP_TYPE": "NRC_CORON", "TARGNAME": target,
             "DATAMODL": "CubeModel", "FILENAME": path.name, "EXPMID": 59855.25, "EFFEXPTM": 100.0,
-            "DATE-OBS": "2022-10-03", "TIME-OBS": "06:00:00.000", **(primary or {}),
+            "DATE-OBS": "2022-10-03", "TIME-OBS": "06:00:00.000",
         }
     )  # fmt: skip
+    for key, value in (primary or {}).items():
+        head[key] = value
     turn, step = np.deg2rad(roll), PIXEL_SCALE / 3600
     sci = fits.Header(
         {
@@ -110,6 +113,14 @@ def write_calints_file(
     hdus.append(fits.ImageHDU(np.ones((ny, nx), np.float32), name="AREA"))
     fits.HDUList([*hdus, *extra]).writeto(path)
     return path
+
+
+def _int_times() -> fits.BinTableHDU:
+    """Times of two integrations, with the columns of JWST's files."""
+    moments = [f"int_{moment}_{scale}" for scale in ("MJD_UTC", "BJD_TDB") for moment in ("start", "mid", "end")]
+    columns = [fits.Column(name, "D", array=[59855.25, 59855.26]) for name in moments]
+    number = fits.Column("integration_number", "J", array=[1, 2])
+    return fits.BinTableHDU.from_columns([number, *columns], name="INT_TIMES")
 
 
 def write_association(path: Path, science: list[str], references: list[str], *, product: str = PRODUCT) -> Path:
@@ -156,9 +167,21 @@ def tiny_asn(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dq = np.where(rng.random(data.shape) < 0.01, 1, 0).astype(np.uint32)
         data[0, 3, 4 + i], err[0, 3, 4 + i], dq[0, 3, 4 + i] = np.nan, np.nan, 1
         dq[1, 5, 6] = 2**31
-        times = fits.BinTableHDU.from_columns([fits.Column("integration_number", "J", array=[1, 2])], name="INT_TIMES")
         name = f"jw09999{i + 1:03d}001_03106_00001_nrcalong_calints.fits"
         star = "AU Mic" if i < 2 else f"reference {i % 2}"
-        write_calints_file(folder / name, data, err=err, dq=dq, target=star, roll=roll, extra=(times,))
+        write_calints_file(folder / name, data, err=err, dq=dq, target=star, roll=roll, extra=(_int_times(),))
         names.append(name)
     return write_association(folder / "jw09999-c1001_coron3_asn.json", names[:2], names[2:])
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_asn: Path) -> Coron3:
+    """What `coron3` makes of the small association, four modes."""
+    return coron3(tiny_asn, klip={"modes": 4})
+
+
+@pytest.fixture(scope="session")
+def tiny_products(tiny_run: Coron3, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The products of the first science exposure, its crfints, and those of the association, by suffix."""
+    paths = tiny_run.save(tmp_path_factory.mktemp("products"))
+    return {path.stem.rsplit("_", 1)[1]: path for path in reversed(paths)}

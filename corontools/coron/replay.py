@@ -36,6 +36,8 @@ VERBS = {
     CombinedImage: {"contrast"},
     ContrastCurve: {"sigma", "normalize"},
 }
+# characters of a path, as Linux has it
+LONGEST = 4096
 # names that stand for numbers
 CONSTANTS = {"inf": math.inf, "nan": math.nan}
 # what a call with the wrong arguments can raise
@@ -72,9 +74,11 @@ def replay(
         If there is no chain, it holds anything but known calls, or an input is missing.
     """
     code = _recorded(recorded)
-    tree = _parsed(code)
+    chain = _parsed(code).body
+    if not isinstance(chain, ast.Call):
+        raise DataError(f"the history is no chain of calls: {_short(code)}")
     try:
-        return _Replay(folder, arrays).value(tree.body)
+        return _Replay(folder, arrays).value(chain)
     except DataError:
         raise
     except FAILURES as error:
@@ -139,6 +143,8 @@ class _Replay:
         }
 
     def file(self, name: str) -> Path:
+        if len(name) > LONGEST:
+            raise DataError(f"the history names a file with {len(name)} characters")
         return Path(name) if self.folder is None else self.folder / Path(name).name
 
     def association(self, asn: Association | str) -> Association:
@@ -191,4 +197,4 @@ class _Replay:
 def _verb(owner: Any, name: str) -> Callable[..., Any]:
     if name not in VERBS.get(type(owner), ()):
         raise DataError(f"the history calls .{name[:80]} of {type(owner).__name__}, which can't be replayed")
-    return getattr(owner, name)  # type: ignore[no-any-return]
+    return getattr(owner, name)

@@ -1,0 +1,208 @@
+"""The container: what it refuses, what its methods keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from corontools.dq import DQ
+from corontools.errors import DataError
+from corontools.exposure import Exposure
+from corontools.meta import Meta
+
+
+@pytest.fixture
+def exposure(speckles):
+    """Three integrations of 12 x 15 px with all that an exposure may have."""
+    data = speckles(3, (12, 15))
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crpix, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [8.0, 7.0], [-2e-5, 2e-5]
+    wcs.wcs.crval = [10.0, -5.0]
+    dq = np.zeros(data.shape, np.uint32)
+    dq[0, 1, 2], dq[1, 1, 2] = DQ.DO_NOT_USE, DQ.SATURATED
+    err = np.full(data.shape, 0.5)
+    meta = Meta(target="AU Mic", unit="MJy/sr", center=(7.0, 6.0), filename="a.fits")
+    return Exposure(
+        data, err=err, dq=dq, meta=meta, wcs=wcs, variances={"flat": err**2}, source="Exposure.read('a.fits')"
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (0, 5), (2, 0, 5)])
+def test_fewer_than_two_axes_or_no_pixel_are_refused(shape):
+    with pytest.raises(DataError, match=r"needs an array \(\.\.\., y, x\) with pixels, found shape"):
+        Exposure(np.zeros(shape))
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 2), complex), np.array([["a"]]), np.array([[None]]), [["1", "2"]]])
+def test_anything_but_real_numbers_is_refused(array):
+    with pytest.raises(DataError, match="real numbers"):
+        Exposure(array)
+
+
+def test_planes_that_are_no_numbers_are_refused():
+    data = np.zeros((2, 2))
+    with pytest.raises(DataError, match="complex128 in err"):
+        Exposure(data, err=data + 1j)
+    with pytest.raises(DataError, match="in variance 'flat'"):
+        Exposure(data, variances={"flat": np.full((2, 2), "a")})
+    with pytest.raises(DataError, match="dq holds bits, so it needs integers; found float64"):
+        Exposure(data, dq=np.array([[np.nan, 0.0], [0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("name", ["err", "dq", "flat"])
+def test_a_plane_of_another_shape_is_refused_with_both_shapes_and_the_file(name):
+    other = np.zeros((3, 5), int)
+    planes = {"variances": {name: other}} if name == "flat" else {name: other}
+    with pytest.raises(DataError, match=rf"a\.fits: {name} has shape \(3, 5\), data has \(2, 2\)"):
+        Exposure(np.zeros((2, 2)), meta=Meta(filename="a.fits"), **planes)
+
+
+def test_the_mask_of_a_masked_array_becomes_nan():
+    masked = np.ma.masked_array(np.arange(6).reshape(2, 3), mask=[[0, 1, 0], [0, 0, 0]])
+    exposure = Exposure(masked)
+    np.testing.assert_array_equal(exposure.data, [[0, np.nan, 2], [3, 4, 5]])
+    assert exposure.good.sum() == 5
+
+
+def test_arrays_are_read_only_views_and_the_callers_stay_writable():
+    data = np.zeros((2, 3, 4))
+    exposure = Exposure(data, dq=np.zeros((2, 3, 4), np.uint32))
+    for array in (exposure.data, exposure.dq, exposure.good):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0, 0] = 1
+    assert np.shares_memory(exposure.data, data)
+    data[0, 0, 0] = 5
+
+
+def test_negative_flags_of_signed_integers_keep_their_highest_bit():
+    dq = np.array([[-(2**31), 1]], np.int32)
+    assert Exposure(np.zeros((1, 2)), dq=dq).dq.tolist() == [[2**31, 1]]
+
+
+def test_good_is_finite_without_do_not_use(exposure):
+    data = exposure.data.copy()
+    data[2, 3, 3], data[2, 3, 4] = np.nan, np.inf
+    bad = np.argwhere(~exposure.with_(data=data).good)
+    assert bad.tolist() == [[0, 1, 2], [2, 3, 3], [2, 3, 4]]
+
+
+def test_variance_is_the_square_of_err_or_the_sum_of_variances(exposure):
+    np.testing.assert_array_equal(exposure.variance, 0.25)
+    parts = {"poisson": np.full(exposure.shape, 2.0), "rnoise": np.full(exposure.shape, 3.0)}
+    np.testing.assert_array_equal(exposure.with_(err=None, variances=parts).variance, 5.0)
+    assert exposure.with_(err=None, variances={}).variance is None
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (2, 5, 6), (2, 3, 5, 6)])
+def test_cube_has_three_axes_and_all_integrations(shape):
+    data = np.arange(np.prod(shape), dtype=float).reshape(shape)
+    cube = Exposure(data, err=data).cube
+    assert cube.shape == (Exposure(data).n_int, 5, 6)
+    np.testing.assert_array_equal(cube.data.ravel(), data.ravel())
+    np.testing.assert_array_equal(cube.err.ravel(), data.ravel())
+
+
+@pytest.mark.parametrize("which", [1, [2, 0], slice(1, None), np.array([True, False, True]), -1])
+def test_select_takes_integrations_of_every_plane(exposure, which):
+    chosen = exposure.select(which)
+    index = np.atleast_1d(np.arange(3)[which])
+    for name in ("data", "err", "dq"):
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(exposure, name)[index])
+    np.testing.assert_array_equal(chosen.variances["flat"], exposure.variances["flat"][index])
+    assert chosen.source == f"Exposure.read('a.fits').select({index.tolist()})"
+
+
+def test_a_crop_keeps_the_sky_and_the_star_on_their_pixels(exposure):
+    small = exposure.crop((7, 9))
+    y0, x0 = (int(a - b) for a, b in zip(exposure.center[::-1], small.center[::-1], strict=True))
+    assert small.shape == (3, 7, 9)
+    np.testing.assert_array_equal(small.data, exposure.data[:, y0 : y0 + 7, x0 : x0 + 9])
+    np.testing.assert_allclose(
+        small.wcs.all_pix2world([[2, 3]], 0), exposure.wcs.all_pix2world([[2 + x0, 3 + y0]], 0), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("size", [13, (12, 16), 0, (5, -1)])
+def test_a_box_that_leaves_the_image_is_refused(exposure, size):
+    with pytest.raises(DataError, match="is not inside the image of 12 x 15 px; give a smaller size"):
+        exposure.crop(size)
+
+
+def test_mask_sets_bits_and_keeps_values_and_other_bits(exposure):
+    bad = np.zeros((12, 15), bool)
+    bad[1, 2] = True
+    masked = exposure.mask(bad, bits=DQ.HOT)
+    assert masked.dq[:, 1, 2].tolist() == [DQ.DO_NOT_USE | DQ.HOT, DQ.SATURATED | DQ.HOT, DQ.HOT]
+    np.testing.assert_array_equal(masked.data, exposure.data)
+    assert exposure.dq[2, 1, 2] == 0
+
+
+def test_an_exposure_whose_maker_is_unknown_says_so(exposure):
+    assert exposure.with_(data=exposure.data * 2).source == ""
+    assert exposure.with_(data=exposure.data * 2).repair().source == ""
+    assert exposure.repair(5).source == "Exposure.read('a.fits').repair(box=5)"
+
+
+@pytest.mark.parametrize("sigma", [0, -1, np.nan])
+def test_a_threshold_that_is_not_positive_is_refused(exposure, sigma):
+    with pytest.raises(DataError, match="sigma should be a positive number"):
+        exposure.reject_outliers(sigma)
+
+
+def test_an_integration_without_a_good_pixel_stays_empty_in_repair(exposure):
+    data = exposure.data.copy()
+    data[1] = np.nan
+    data[0, 4, 4] = np.nan
+    repaired = exposure.with_(data=data).repair()
+    assert np.isnan(repaired.data[1]).all()
+    assert np.isfinite(repaired.data[0]).all()
+    assert repaired.dq[0, 4, 4] == DQ.FLUX_ESTIMATED | DQ.DO_NOT_USE
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\x1b[31m\"'&"
+
+
+@pytest.mark.parametrize("field", ["target", "unit", "filter", "coronagraph", "instrument", "filename"])
+def test_header_text_is_text_in_the_card(exposure, field):
+    meta = exposure.meta.with_(**{"target": "", "instrument": "", "filter": "", "coronagraph": "", field: HOSTILE})
+    hostile = exposure.with_(meta=meta, source=f"Exposure.read({HOSTILE!r})")
+    html = hostile._repr_html_()
+    assert "<script" not in html
+    assert "</script" not in html
+    assert "<img src=x" not in html
+    assert "&lt;img src=x onerror" in html
+    assert "\x1b" not in html + repr(hostile)
+
+
+@pytest.mark.parametrize("fill", [np.nan, np.inf, 0.0, 1e300])
+def test_an_image_without_contrast_still_has_a_card(fill):
+    exposure = Exposure(np.full((4, 5), fill))
+    assert "4 x 5 px" in repr(exposure)
+    assert "data:image/png" in exposure._repr_html_()
+
+
+IMAGES = hnp.arrays(
+    st.sampled_from([np.float32, np.float64, np.int16, np.uint8, np.bool_, ">f4", ">f8", ">i4"]),
+    hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=6),
+)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # squares of the largest numbers
+@given(data=IMAGES, seed=st.integers(0, 99))
+def test_any_image_keeps_its_numbers_and_its_maker(data, seed):
+    before = data.copy()
+    dq = np.random.default_rng(seed).choice([0, 1, 4, 2**31], data.shape).astype(np.uint32)
+    exposure = Exposure(data, dq=dq)
+    np.testing.assert_array_equal(exposure.data, before.astype(exposure.data.dtype))
+    np.testing.assert_array_equal(exposure.good, np.isfinite(exposure.data) & (dq % 2 == 0))
+    assert exposure.cube.n_int == exposure.n_int == data.size // (data.shape[-1] * data.shape[-2])
+    repaired = exposure.repair()
+    for i, good in enumerate(exposure.cube.good):
+        assert np.isfinite(repaired.cube.data[i]).all() if good.any() else np.isnan(repaired.cube.data[i]).all()
+        np.testing.assert_array_equal(repaired.cube.data[i][good], exposure.cube.data[i][good])
+    np.testing.assert_array_equal(data, before)
+    assert "px" in exposure._repr_html_()
