@@ -16,7 +16,7 @@ from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.meta import Meta
 
-__all__ = ["Exposure"]
+__all__ = ["Exposure", "check_alike", "indices"]
 
 BAD = np.uint32(DQ.DO_NOT_USE)
 VARIANCES = ("poisson", "rnoise", "flat")
@@ -156,10 +156,10 @@ class Exposure:
         """DQ as a new array; zeros where there is none."""
         return np.zeros(self.data.shape, np.uint32) if self.dq is None else self.dq.copy()
 
-    def select(self, integrations: int | Sequence[int] | slice) -> Exposure:
+    def select(self, integrations: int | Sequence[int] | np.ndarray | slice) -> Exposure:
         """Integrations by index (always keeps the axis)."""
         cube = self.cube
-        index = np.atleast_1d(np.arange(cube.n_int)[integrations])
+        index = indices(integrations, cube.n_int, "integrations")
         kept = tuple(e for e in self.extensions if e.name != "INT_TIMES")
         call = f".select({[int(i) for i in index]})"
         return cube._mapped(lambda array: array[index], extensions=kept, source=self.source and self.source + call)
@@ -275,6 +275,33 @@ class Exposure:
         image = quick.image_picture(self.cube.data[0], "first integration", bad=~self.cube.good[0])
         chain = [self.source] if self.source else ()
         return card.html(f"Exposure: {self.meta.title}", self._rows(), pictures=[image], chain=chain)
+
+
+def indices(which: int | Sequence[int] | np.ndarray | slice, n: int, what: str) -> np.ndarray:
+    """Indices from 0 of those chosen by index, slice or boolean mask, at least one axis.
+
+    Raises
+    ------
+    DataError
+        If there are only n of them.
+    """
+    try:
+        return np.atleast_1d(np.arange(n)[which])
+    except IndexError as error:
+        raise DataError(f"can't choose {which} of {n} {what}: {error}") from error
+
+
+def check_alike(first: Exposure, other: Exposure) -> None:
+    """Raise DataError, naming both exposures, where images differ in shape or unit."""
+    for what, a, b in (
+        ("shape", first.data.shape[-2:], other.data.shape[-2:]),
+        ("unit", first.meta.unit, other.meta.unit),
+    ):
+        if a != b:
+            raise DataError(
+                f"{what} differs: {first._name} has {a or 'none'}, {other._name} has {b or 'none'}; "
+                f"{'crop' if what == 'shape' else 'convert'} one of them"
+            )
 
 
 def _readonly(array: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from corontools.exposure import Exposure
 
-__all__ = ["Result", "call", "fingerprint", "verb"]
+__all__ = ["Result", "call", "code_of", "fingerprint", "verb"]
 
 # a choice of images up to this length is written out, longer ones go by their fingerprint
 INDICES = 1000
@@ -97,11 +97,11 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
         if value is parameter.default:
             positional = False  # what follows one that is left out needs its name
             continue
-        words.append(_code(value) if positional else f"{name}={_code(value)}")
+        words.append(code_of(value) if positional else f"{name}={code_of(value)}")
     return f"{function.__name__}({', '.join(words)})"
 
 
-def _code(value: Any) -> str:
+def code_of(value: Any) -> str:
     """Python code that gives `value` again; images and exposures without a file go by their fingerprint."""
     if isinstance(value, Exposure):
         return value.source or f"exposure({fingerprint(value.data)!r})"
@@ -114,10 +114,10 @@ def _code(value: Any) -> str:
     if isinstance(value, Path):
         return repr(str(value))
     if isinstance(value, list | tuple):
-        inside = ", ".join(_code(item) for item in value)
+        inside = ", ".join(code_of(item) for item in value)
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_code(key)}: {_code(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{code_of(key)}: {code_of(item)}" for key, item in value.items()) + "}"
     return getattr(value, "code", None) or repr(value)
 
 

@@ -101,8 +101,8 @@ def _as_science(j: int, images: np.ndarray, gram: np.ndarray, modes: int) -> np.
     left = images[j] - leave_one_out(gram, modes, only=[j])[0] @ images
     rest = images[others]
     made = leave_one_out(gram[np.ix_(others, others)], modes)
-    flux = np.sqrt(gram[j, j] / np.diag(gram)[others])
     with np.errstate(invalid="ignore", divide="ignore"):
+        flux = np.sqrt(gram[j, j] / np.diag(gram)[others])
         snr = np.abs(left) / np.sqrt(np.mean(np.square(flux[:, None] * (rest - made @ rest)), axis=0))
     return np.nan_to_num(snr, posinf=0.0)
 

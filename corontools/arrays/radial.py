@@ -47,7 +47,7 @@ def annular_noise(
     """
     ny, nx = image.shape
     reach = min(center[0], center[1], nx - 1 - center[0], ny - 1 - center[1])
-    rings = int(np.ceil(reach / width)) if width > 0 else 0
+    rings = int(np.ceil(reach / width)) if width > 0 and np.isfinite(reach) else 0
     if rings < 1:
         raise DataError(
             f"no ring of width {width:g} px fits around ({center[0]:g}, {center[1]:g}) in {ny} x {nx} px; "

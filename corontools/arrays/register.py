@@ -109,6 +109,10 @@ class Registration(NamedTuple):
     quality: NDArray[np.int64]
     n_iter: NDArray[np.int64]
 
+    def mapped(self, function: Callable[[NDArray[Any]], NDArray[Any]]) -> Registration:
+        """The same with `function` applied to every array."""
+        return Registration(**{name: function(np.asarray(value)) for name, value in self._asdict().items()})
+
     @property
     def converged(self) -> Any:
         """Where the iteration came to the exact minimum."""

@@ -36,7 +36,7 @@ def fill(data: np.ndarray, good: np.ndarray, *, box: int = 3) -> np.ndarray:
     Examples
     --------
     >>> frame = np.arange(9.0).reshape(1, 3, 3); frame[0, 0, 0] = np.nan
-    >>> fill(frame, np.isfinite(frame))[0, 0, 0]
+    >>> float(fill(frame, np.isfinite(frame))[0, 0, 0])
     3.0
     """
     if box < 3 or box % 2 == 0:

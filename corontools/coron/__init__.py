@@ -1,11 +1,11 @@
 """Coronagraphy: stack, align and subtract reference stars, measure what is left."""
 
 from corontools.coron.aligned import AlignedRefs
+from corontools.coron.chain import replay
 from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.klip import KlipResult
 from corontools.coron.pipeline import Coron3, coron3
-from corontools.coron.replay import replay
 from corontools.coron.stack import PSFStack
 from corontools.coron.zones import Zones
 

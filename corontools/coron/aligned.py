@@ -15,7 +15,7 @@ from corontools.arrays.register import Registration, default_weight, register_pa
 from corontools.arrays.shift import shift_flags, shift_image, shift_variance
 from corontools.dq import DQ
 from corontools.errors import DataError
-from corontools.exposure import BAD, Exposure
+from corontools.exposure import BAD, Exposure, check_alike, indices
 from corontools.progress import progress
 from corontools.result import Result, verb
 
@@ -135,7 +135,9 @@ class AlignedRefs(Result):
             return None
         out = np.empty(exposure.shape, np.float32)
         for ref, shift in enumerate(self.shifts[i]):
-            out[ref] = shift_variance(exposure.select(ref).variance[0], shift)
+            variance = exposure.select(ref).variance
+            assert variance is not None  # there is one, as there are errors or variances
+            out[ref] = shift_variance(variance[0], shift)
         return out
 
     def _flags(self, i: int) -> np.ndarray:
@@ -161,10 +163,10 @@ class AlignedRefs(Result):
         DataError
             If none remains.
         """
-        keep = np.arange(self.n_ref)[which]
+        keep = indices(which, self.n_ref, "references")
         return self.with_(
             stack=self.stack.select(keep),
-            fit=Registration(*(values[:, keep] for values in self.fit)),
+            fit=self.fit.mapped(lambda values: values[:, keep]),
         )
 
     @verb
@@ -203,18 +205,17 @@ class AlignedRefs(Result):
         return self.shifts
 
     def _rows(self) -> list[tuple[str, str]]:
+        rows = [("references", f"{self.n_ref} x {self.n_int} integration(s), to {self.to!r}")]
         size = np.hypot(self.shifts[..., 0], self.shifts[..., 1])
-        flagged = int(np.count_nonzero(self.quality))
-        rows = [
-            ("references", f"{self.n_ref} x {self.n_int} integration(s), to {self.to!r}"),
-            ("shift", f"median {np.median(size):.3f} px, largest {size.max():.3f} px"),
-        ]
+        known = np.isfinite(size)
+        if known.any():
+            rows.append(("shift", f"median {np.median(size[known]):.3f} px, largest {size[known].max():.3f} px"))
+        if self.to != "none" and known.any():
+            rows.append(("shift error", f"median {np.median(self.shift_errors[known]):.4f} px"))
+            low, high = self.scales[known].min(), self.scales[known].max()
+            rows.append(("flux", f"science / reference {low:.3g} to {high:.3g}"))
         if self.to != "none":
-            rows += [
-                ("shift error", f"median {np.nanmedian(self.shift_errors):.4f} px"),
-                ("flux", f"science / reference {np.nanmin(self.scales):.3g} to {np.nanmax(self.scales):.3g}"),
-                ("flagged", f"{flagged} of {self.quality.size} fits"),
-            ]
+            rows.append(("flagged", f"{np.count_nonzero(self.quality)} of {self.quality.size} fits"))
         return rows
 
     def _pictures(self) -> Sequence[Any]:
@@ -228,12 +229,10 @@ class AlignedRefs(Result):
 
 def align(stack: PSFStack, target: Exposure, *, to: str, mask: np.ndarray | Exposure | None) -> AlignedRefs:
     """Fit the shifts; see `PSFStack.align_to`."""
-    from corontools.coron.stack import _check_alike
-
     if to not in TO:
         raise DataError(f"references can be aligned to {', '.join(TO)}; found {to!r}")
     cube = target.cube
-    _check_alike(cube, stack.exposure)
+    check_alike(cube, stack.exposure)
     empty = np.flatnonzero(~cube.good.any(axis=(1, 2)))
     if empty.size:
         raise DataError(
@@ -263,8 +262,8 @@ def _fitted(aligned: AlignedRefs, mask: np.ndarray | Exposure | None) -> Aligned
         progress=lambda pairs: progress(list(pairs), "align", "fit"),
     )
     # one fit serves all integrations unless each has its own
-    shared = (np.broadcast_to(v, (aligned.n_int, *v.shape[1:])) for v in pairs)
-    return aligned.with_(fit=Registration(*shared), mask=weight)
+    shared = pairs.mapped(lambda values: np.broadcast_to(values, (aligned.n_int, *values.shape[1:])))
+    return aligned.with_(fit=shared, mask=weight)
 
 
 def _unfitted(n_int: int, n_ref: int) -> Registration:
@@ -303,7 +302,7 @@ def _weight(mask: np.ndarray | Exposure | None, science: np.ndarray, good: np.nd
     weight = weight.reshape(weight.shape[-2:]) if weight.size == science[0].size else weight
     if weight.shape != science.shape[-2:]:
         raise DataError(f"the mask has shape {weight.shape}, the images have {science.shape[-2:]}; crop it alike")
-    if not np.nanmax(weight) > 0 or np.nanmin(weight) < 0:
+    if not (weight > 0).any() or (weight < 0).any():
         raise DataError(
             "the mask should hold weights from 0 to 1 (1 = use), not all 0; JWST's psfmask is used as it is"
         )

@@ -66,10 +66,11 @@ class CombinedImage(Result):
 
     def _rows(self) -> list[tuple[str, str]]:
         ny, nx = self.image.data.shape
+        known = np.asarray(self.image.err)[np.isfinite(self.image.err)]  # type: ignore[arg-type]
         return [
             ("target", self.image.meta.title),
             ("image", f"{ny} x {nx} px, north up, up to {self.count.max()} integrations"),
-            ("error", f"median {np.nanmedian(self.image.err):.3g} {self.image.meta.unit}"),
+            ("error", f"median {np.median(known):.3g} {self.image.meta.unit}" if known.size else "not known"),
         ]
 
     def _pictures(self) -> Sequence[Any]:
@@ -148,7 +149,7 @@ def _exposure_sums(result: KlipResult, x: np.ndarray, y: np.ndarray) -> _Sums:
     sums = _Sums(x.shape)
     speckle, photon = result.noise
     for frame, speckles, photons in zip(result.frames, speckle, photon, strict=True):
-        known = bool(np.isfinite(speckles + photons).any())
+        known = bool((speckles + photons > 0).any())
         value, p, s = resample(
             frame,
             x,

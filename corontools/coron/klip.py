@@ -229,13 +229,16 @@ def _left_over(target: Exposure, space: Subspace, modes: int) -> np.ndarray:
 def subtract(aligned: AlignedRefs, *, modes: int, zones: str | Zones) -> KlipResult:
     """Decompose the references and project the science images; see `AlignedRefs.klip`."""
     modes = _clipped(modes, aligned.n_ref, "references", stacklevel=5)
+    lost = np.flatnonzero(~np.isfinite(aligned.shifts).all(axis=(0, 2)))
+    if lost.size:
+        raise DataError(f"reference(s) {lost.tolist()} have no shift (too few good pixels); leave them out with select")
     labels = label_zones(aligned, zones)
     spaces = decompose(aligned, labels, modes)
     return KlipResult(aligned=aligned, modes=modes, zones=labels, subspaces=spaces, history=aligned.history)
 
 
 def _clipped(modes: int, limit: int, what: str, *, stacklevel: int) -> int:
-    if modes < 0 or int(modes) != modes:
+    if not np.isfinite(modes) or modes < 0 or int(modes) != modes:
         raise DataError(f"the number of modes should be 0 or more, found {modes}")
     if modes > limit:
         warnings.warn(f"{modes} modes asked for, but there are {limit} {what}: {limit} are used", stacklevel=stacklevel)

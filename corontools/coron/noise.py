@@ -54,7 +54,9 @@ def _zone_noise(result: KlipResult, space: Subspace, tail: float | None) -> _Zon
             parts.append((np.zeros(space.pixels.size), photon))
             continue
         flux = _flux_ratio(*science_rows(result.target, space.pixels, [i]), images)
-        power, known = leave_one_out_power(images, made, flux, good=good, variance=variance)
+        # a reference without structure says nothing of the noise
+        use = good & (flux > 0)[:, None]
+        power, known = leave_one_out_power(images, made, flux, good=use, variance=variance)
         speckle, photon = _split(power, known, photon, space.pixels, result.zones.shape)
         parts.append((tail**2 * speckle, tail**2 * photon))
     return _ZoneNoise(parts, tail)
@@ -65,9 +67,13 @@ def _zone_variance(variance: np.ndarray | None, pixels: np.ndarray) -> np.ndarra
 
 
 def _flux_ratio(values: np.ndarray, good: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Science over reference star (n_ref,), by the power of the images: it holds without a common pattern too."""
+    """Science over reference star (n_ref,), by the power of the images: it holds without a common pattern too.
+
+    0 for a reference without structure.
+    """
     use = good[0]
-    return values[0, use].std() / np.array([image[use].std() for image in images])
+    power = np.array([image[use].std() for image in images])
+    return np.divide(values[0, use].std(), power, out=np.zeros_like(power), where=power > 0)
 
 
 def _photon_variance(

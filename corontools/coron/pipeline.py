@@ -20,7 +20,7 @@ from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.products import write_exposure
 from corontools.progress import progress
-from corontools.result import Result
+from corontools.result import Result, code_of
 
 __all__ = ["Coron3", "coron3", "product_names"]
 
@@ -90,7 +90,7 @@ class Coron3(Result):
         return {"ASNPOOL": self.asn.pool, "ASNTABLE": self.asn.path.name}
 
     def _name(self, exposure: Exposure, suffix: str) -> str:
-        return f"{_root(exposure.meta.filename)}_{self.asn.id}_{suffix}.fits"
+        return _product_name(self.asn, exposure.meta.filename, suffix)
 
     def _values(self) -> np.ndarray:
         return self.klips[0].frames if self.combined is None else self.combined.image.data
@@ -151,7 +151,9 @@ def coron3(
     stack = cleaned if options["repair"] is False else cleaned.repair(**_keywords(options["repair"]))
     klips = tuple(_subtracted(stack, target, mask, options) for target in science)
     combined = None if options["combine"] is False else _combined(klips, options)
-    history = (f"coron3({str(asn.path)!r}{_written(options)})",)
+    written = {"psfmask": psfmask if psfmask is not None else {}, **options}
+    changed = "".join(f", {name}={code_of(value)}" for name, value in written.items() if not _default(value))
+    history = (f"coron3({code_of(asn)}{changed})",)
     references = _flagged(asn.references, cleaned)
     return Coron3(asn, stack, klips, combined, science, references, options, history=history)
 
@@ -160,15 +162,11 @@ def product_names(
     asn: Association, *, reject_outliers: Options = None, contrast: Options = None, combine: Options = None
 ) -> tuple[str, ...]:
     """Names of the products that `coron3` would make with these options, in their order; nothing is opened."""
-
-    def named(path: Path, suffix: str) -> str:
-        return f"{_root(path.name)}_{asn.id}_{suffix}.fits"
-
     members = (*asn.science_paths, *asn.reference_paths)
     suffixes = ["psfalign", "psfsub", "snr"] + (["contrast"] if contrast is not False else [])
     names = [f"{asn.product}_psfstack.fits"]
-    names += [named(path, "crfints") for path in members if reject_outliers is not False]
-    names += [named(path, suffix) for path in asn.science_paths for suffix in suffixes]
+    names += [_product_name(asn, path.name, "crfints") for path in members if reject_outliers is not False]
+    names += [_product_name(asn, path.name, suffix) for path in asn.science_paths for suffix in suffixes]
     return (*names, *([f"{asn.product}_i2d.fits"] if combine is not False else []))
 
 
@@ -205,8 +203,12 @@ def _keywords(chosen: Any) -> dict[str, Any]:
     return dict(chosen or {})
 
 
-def _written(options: Mapping[str, Any]) -> str:
-    return "".join(f", {step}={chosen!r}" for step, chosen in options.items() if chosen != {})
+def _default(option: Any) -> bool:
+    return isinstance(option, Mapping) and not option
+
+
+def _product_name(asn: Association, filename: str, suffix: str) -> str:
+    return f"{_root(filename)}_{asn.id}_{suffix}.fits"
 
 
 def _root(filename: str) -> str:
@@ -225,7 +227,12 @@ def _unique_names(asn: Association) -> None:
 def prepare_folder(folder: str | os.PathLike[str], names: Any, *, overwrite: bool) -> Path:
     """Make the output folder; refuse before the first byte if a product is there already."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file, not a folder; name another")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"folder {folder} can't be made: {error.strerror}; name another") from error
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise FileExistsError(f"{folder} holds {', '.join(there)} already; choose another folder or overwrite them")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,8 +12,8 @@ import numpy as np
 
 from corontools.association import Association
 from corontools.errors import DataError
-from corontools.exposure import VARIANCES, Exposure
-from corontools.result import Result, call, verb
+from corontools.exposure import VARIANCES, Exposure, check_alike, indices
+from corontools.result import Result, code_of, verb
 
 if TYPE_CHECKING:
     from corontools.coron.aligned import AlignedRefs
@@ -52,9 +52,7 @@ class PSFStack(Result):
         """Stack the "psf" members of an association (or of its file)."""
         if not isinstance(asn, Association):
             asn = Association.read(asn)
-        return cls.from_exposures(asn.references).with_(
-            history=(f"PSFStack.{call(PSFStack.from_asn.__func__, cls, asn)}",)
-        )
+        return cls.from_exposures(asn.references).with_(history=(f"PSFStack.from_asn({code_of(asn)})",))
 
     @classmethod
     def from_exposures(cls, exposures: Sequence[Exposure]) -> PSFStack:
@@ -71,13 +69,13 @@ class PSFStack(Result):
         if not cubes:
             raise DataError("no reference exposure to stack; give at least one")
         for cube in cubes[1:]:
-            _check_alike(cubes[0], cube)
+            check_alike(cubes[0], cube)
         names = [c.meta.filename or f"exposure {i}" for i, c in enumerate(cubes)]
         return cls(
             exposure=_concatenate(cubes),
             members=tuple(f"{name} [{i}]" for name, c in zip(names, cubes, strict=True) for i in range(c.n_int)),
             targets=tuple(c.meta.target for c in cubes for _ in range(c.n_int)),
-            history=(f"PSFStack.{call(cls.from_exposures.__func__, cls, list(exposures))}",),  # type: ignore[attr-defined]
+            history=(f"PSFStack.from_exposures({code_of(list(exposures))})",),
         )
 
     @property
@@ -129,7 +127,7 @@ class PSFStack(Result):
         if target is not None:
             keep = keep[[name == target for name in self.targets]]
         if which is not None:
-            keep = np.intersect1d(keep, np.arange(self.n_ref)[which])
+            keep = np.intersect1d(keep, indices(which, self.n_ref, "references"))
         if best is not None and like is not None:
             order = np.argsort(-self.correlation(like).mean(axis=0)[keep], kind="stable")
             keep = np.sort(keep[order[:best]])
@@ -171,7 +169,7 @@ class PSFStack(Result):
     def correlation(self, target: Exposure) -> np.ndarray:
         """Pearson correlation (n_int, n_ref) of science integrations and references, over pixels good in both."""
         cube = target.cube
-        _check_alike(cube, self.exposure)
+        check_alike(cube, self.exposure)
         pairs = [
             [_pearson(s, sg, r, rg) for r, rg in zip(self.exposure.data, self.exposure.good, strict=True)]
             for s, sg in zip(cube.data, cube.good, strict=True)
@@ -196,7 +194,7 @@ class PSFStack(Result):
 
     def _taken(self, keep: np.ndarray) -> PSFStack:
         return self.with_(
-            exposure=self.exposure.select([int(i) for i in keep]),
+            exposure=self.exposure.select(keep),
             members=tuple(self.members[i] for i in keep),
             targets=tuple(self.targets[i] for i in keep),
         )
@@ -218,33 +216,20 @@ class PSFStack(Result):
         return [quick.image_picture(mean, "mean of the references")]
 
 
-def _check_alike(first: Exposure, other: Exposure) -> None:
-    for what, a, b in (
-        ("shape", first.data.shape[-2:], other.data.shape[-2:]),
-        ("unit", first.meta.unit, other.meta.unit),
-    ):
-        if a != b:
-            raise DataError(
-                f"{what} differs: {first._name} has {a or 'none'}, {other._name} has {b or 'none'}; "
-                f"{'crop' if what == 'shape' else 'convert'} one of them"
-            )
-
-
 def _concatenate(cubes: Sequence[Exposure]) -> Exposure:
     """One cube in native byte order, metadata from the first."""
 
-    def joined(arrays: list[np.ndarray | None]) -> np.ndarray | None:
-        if any(array is None for array in arrays):
-            return None
-        out = np.concatenate([array for array in arrays if array is not None])
+    def joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+        out = np.concatenate(list(arrays))
         return out.astype(out.dtype.newbyteorder("="), copy=False)
 
-    variances = {name: joined([cube.variances.get(name) for cube in cubes]) for name in VARIANCES}
+    errors = [cube.err for cube in cubes if cube.err is not None]
+    common = [name for name in VARIANCES if all(name in cube.variances for cube in cubes)]
     return Exposure(
-        data=joined([cube.data for cube in cubes]),
-        err=joined([cube.err for cube in cubes]),
-        dq=np.concatenate([cube.flags() for cube in cubes]),
-        variances={name: value for name, value in variances.items() if value is not None},
+        data=joined(cube.data for cube in cubes),
+        err=joined(errors) if len(errors) == len(cubes) else None,
+        dq=joined(cube.flags() for cube in cubes),
+        variances={name: joined(cube.variances[name] for cube in cubes) for name in common},
         meta=cubes[0].meta,
         wcs=cubes[0].wcs,
     )

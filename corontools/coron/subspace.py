@@ -127,6 +127,8 @@ def _subspace(
     aligned: AlignedRefs, references: np.ndarray, pixels: np.ndarray, integrations: tuple[int, ...], modes: int
 ) -> Subspace:
     basis, weights, eigenvalues = kl.decompose(references, modes)
+    if not eigenvalues[0] > 0:
+        raise DataError(f"all references are constant over a zone of {pixels.size} px: nothing to subtract with")
     values, good = science_rows(aligned.target, pixels, integrations)
     lost = [i for i, row in zip(integrations, good, strict=True) if not row.any()]
     if lost:

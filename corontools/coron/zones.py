@@ -49,7 +49,7 @@ class Zones:
             If there are fewer than two edges, they don't increase, or sectors is less than 1.
         """
         bounds = tuple(float(edge) for edge in edges)
-        if len(bounds) < 2 or any(b <= a for a, b in pairwise(bounds)) or bounds[0] < 0:
+        if len(bounds) < 2 or not all(a < b for a, b in pairwise((-1e-9, *bounds))):
             raise DataError(f"zone edges should increase from 0 or more, found {list(edges)}; e.g. [0, 10, 30]")
         if sectors < 1:
             raise DataError(f"a zone needs at least one sector, found {sectors}")

@@ -18,13 +18,20 @@ science = result.klips[0].target
 before = images.mean_image(science)
 sky = images.sky_of(science)
 scale = Scale.of(before, kind="log", unit=science.meta.unit)
-left = frame(scaled_uri(images.shown(before), scale), sky=sky, scale=scale, rings=[1, 2, 4], title="Before", size=(430, 430))
+left = frame(
+    scaled_uri(images.shown(before), scale), sky=sky, scale=scale, rings=[1, 2, 4], title="Before", size=(430, 430)
+)
 
 image = result.combined.image
 sky = images.north_sky(image)
 scale = images.residual_scale(image.data, image.center, image.meta.unit)
 middle = images.sky_picture(
-    image.data, sky, scale, marks=outcome._marks(image, sky, sim.truth.companions), title="After: north up", size=(430, 430)
+    image.data,
+    sky,
+    scale,
+    marks=outcome._marks(image, sky, sim.truth.companions),
+    title="After: north up",
+    size=(430, 430),
 )
 peak = sim.truth.flux * sim.psf().max()
 right = outcome.contrast(result, sim.truth.companions, peak).figures[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from corontools import Exposure, PSFStack, combine, coron3
+from corontools import Exposure, PSFStack, coron3
 from corontools.arrays.radial import radii
 from corontools.arrays.shift import shift_image
 

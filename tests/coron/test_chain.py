@@ -253,7 +253,6 @@ def test_any_history_card_is_read_as_data(tmp_path_factory, lines):
         replay(path)
 
 
-@pytest.mark.xfail(strict=True, reason="Coron3.history doesn't name the product chosen")
 def test_a_run_with_a_product_chosen_by_name_is_replayed(tiny_asn, tmp_path):
     table = json.loads(tiny_asn.read_text())
     table["products"] = [{**table["products"][0], "name": name} for name in ("first", "second")]
@@ -265,14 +264,12 @@ def test_a_run_with_a_product_chosen_by_name_is_replayed(tiny_asn, tmp_path):
     assert replay(run).asn.product == "second"
 
 
-@pytest.mark.xfail(strict=True, reason="Coron3.history leaves psfmask out")
 def test_a_run_with_a_mask_in_memory_is_replayed(tiny_asn):
     weight = np.tri(32)
     run = coron3(tiny_asn, psfmask=weight, align_to={"to": "first"}, klip={"modes": 2}, combine=False)
     same(replay(run, arrays=[weight]).klips[0].frames, run.klips[0].frames)
 
 
-@pytest.mark.xfail(strict=True, reason="Coron3.history writes arrays by their repr")
 def test_a_run_with_zones_and_arrays_among_its_options_is_replayed(tiny_asn):
     weight = np.tri(32)
     zones = Zones.annuli([0, 6, 12])
