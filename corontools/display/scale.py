@@ -139,7 +139,8 @@ def _curve(low: float, high: float, kind: str) -> tuple[Any, Any, float, float]:
         raise unknown("stretch", kind, tuple(CURVES))
     forward, inverse = CURVES[kind]
     if kind != "asinh":
-        return forward, inverse, low, (high - low) / (LOG_RANGE if kind == "log" else 1.0)
+        width = (high - low) / (LOG_RANGE if kind == "log" else 1.0)
+        return forward, inverse, low, max(width, np.finfo(float).tiny)
     inside = low < 0 < high
     soft = max(-low if inside else 0.0, (high - low) / ASINH_RANGE, np.finfo(float).tiny)
     return forward, inverse, 0.0 if inside else low, soft

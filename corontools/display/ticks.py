@@ -93,7 +93,7 @@ def log_ticks(low: float, high: float, count: int = 6) -> Ticks:
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     fine = _in_decades(low, high, tuple(range(1, 10)), 1)
     if last - first >= 2 or (last - first == 1 and count < 4):
-        stride = next(s for s in STRIDES if (last - first + 1) / s <= max(count, 2))
+        stride = _stride(low, high, max(count, 2))
         major = _in_decades(low, high, (1,), stride)
         minor = fine if stride == 1 else _in_decades(low, high, (1,), max(1, stride // 10))
     else:
@@ -102,6 +102,13 @@ def log_ticks(low: float, high: float, count: int = 6) -> Ticks:
             return linear_ticks(low, high, count)
     minor = np.setdiff1d(minor, major)
     return Ticks(tuple(major.tolist()), _log_labels(major), tuple(minor.tolist()))
+
+
+def _stride(low: float, high: float, count: int) -> int:
+    """Decades from tick to tick: the fewest that give at most `count` ticks, as long as two are left."""
+    shown = [(s, _in_decades(low, high, (1,), s).size) for s in STRIDES]
+    possible = [(s, n) for s, n in shown if n >= 2]
+    return next((s for s, n in possible if n <= count), possible[-1][0])
 
 
 def number(value: float) -> str:
