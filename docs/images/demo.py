@@ -29,7 +29,7 @@ middle = images.sky_picture(
     image.data,
     sky,
     scale,
-    marks=outcome._marks(image, sky, sim.truth.companions),
+    marks=outcome._marks(sky, sim.truth.companions, image),
     title="After: north up",
     size=(430, 430),
 )
