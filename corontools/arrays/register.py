@@ -15,10 +15,13 @@ science; the JWST pipeline shifts the science onto the reference and finds the o
 
 from __future__ import annotations
 
-import itertools
+import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from enum import IntFlag
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,12 +198,13 @@ def register_pairs(
     good_science: ArrayLike | None = None,
     variance: ArrayLike | None = None,
     max_shift: float = MAX_SHIFT,
-    progress: Callable[[Iterable[tuple[int, int]]], Iterable[tuple[int, int]]] = iter,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Registration:
     """Register every reference on every science integration.
 
     The transform of a reference and the images of its derivatives serve all integrations, and the fit to
-    one integration is the start for the next.
+    one integration is the start for the next. The references are fitted side by side on all processors: each starts
+    from the answer of the first, so that the result doesn't depend on their number.
 
     Parameters
     ----------
@@ -215,7 +219,7 @@ def register_pairs(
     max_shift : float
         Longest shift in x or y that is searched, pixels.
     progress : callable
-        Is given the list of pairs to do and returns an iterable over them, as ``tqdm`` does.
+        Is given the list of references to do and returns an iterable over them, as ``tqdm`` does.
 
     Returns
     -------
@@ -229,19 +233,31 @@ def register_pairs(
     """
     stack, frames = _stack(references, "references"), _stack(science, "science")
     power = _power(weight, frames.shape[-2:])
-    n_ref, n_int = len(stack), len(frames)
-    fits: dict[tuple[int, int], Registration] = {}
-    last, model = None, None
-    for ref, i in progress(list(itertools.product(range(n_ref), range(n_int)))):
-        if i == 0:
-            # references of a dither lie within a pixel of each other; a start that doesn't fit is searched anew
-            last, model = fits.get((0, ref - 1)), None
-            prepared = _reference(stack[ref], _nth(good_references, ref), f"reference {ref}")
-        target = _science(frames[i], power, _nth(good_science, i), _nth(variance, i), f"integration {i}")
-        begin, sure = _continuing(last)
-        fits[i, ref], model = _register(prepared, target, begin, max_shift, model=model, sure=sure)
-        last = fits[i, ref]
-    return _pairs_joined(fits, n_int, n_ref)
+    targets = [
+        _science(frame, power, _nth(good_science, i), _nth(variance, i), f"integration {i}")
+        for i, frame in enumerate(frames)
+    ]
+
+    def fits(ref: int, start: Registration | None = None) -> list[Registration]:
+        prepared = _reference(stack[ref], _nth(good_references, ref), f"reference {ref}")
+        done, model = [], None
+        for target in targets:
+            begin, sure = _continuing(done[-1] if done else start)
+            fit, model = _register(prepared, target, begin, max_shift, model=model, sure=sure)
+            done.append(fit)
+        return done
+
+    first = fits(0)
+    # references of a dither lie within a pixel of each other; a start that doesn't fit is searched anew
+    others = range(1, len(stack))
+    with ThreadPoolExecutor(_processors()) as pool, closing(pool.map(lambda ref: fits(ref, first[0]), others)) as rest:
+        rows = chain([first], rest)
+        return _pairs_joined([row for _, row in zip(progress(list(range(len(stack)))), rows, strict=True)])
+
+
+def _processors() -> int:
+    """Processors that this process may use; the transforms release the interpreter's lock."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_weight(science: ArrayLike, good: ArrayLike | None = None, *, n_sigma: float = 3.0) -> Floats:
@@ -379,10 +395,11 @@ def _continuing(last: Registration | None) -> tuple[Floats | None, float]:
     return last.shift, min(SURE_FRACTION, float(last.explained) - 0.1)
 
 
-def _pairs_joined(fits: dict[tuple[int, int], Registration], n_int: int, n_ref: int) -> Registration:
+def _pairs_joined(rows: Sequence[Sequence[Registration]]) -> Registration:
+    """Arrays (n_int, n_ref, ...) of the fits of each reference (outer) to each integration (inner)."""
+
     def joined(name: str) -> NDArray[Any]:
-        flat = [getattr(fits[i, ref], name) for i in range(n_int) for ref in range(n_ref)]
-        return np.array(flat).reshape(n_int, n_ref, *np.shape(flat[0]))
+        return np.array([[getattr(fit, name) for fit in row] for row in rows]).swapaxes(0, 1)
 
     return Registration(*(joined(name) for name in Registration._fields))
 

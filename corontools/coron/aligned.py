@@ -259,7 +259,7 @@ def _fitted(aligned: AlignedRefs, mask: np.ndarray | Exposure | None) -> Aligned
         weight=weight,
         good_references=aligned.stack.exposure.good,
         good_science=good,
-        progress=lambda pairs: progress(list(pairs), "align", "fit"),
+        progress=lambda refs: progress(list(refs), "align", "reference"),
     )
     # one fit serves all integrations unless each has its own
     shared = pairs.mapped(lambda values: np.broadcast_to(values, (aligned.n_int, *values.shape[1:])))

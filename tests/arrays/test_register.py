@@ -209,8 +209,8 @@ def test_pairs_are_what_register_gives_for_each():
     science += rng.normal(0, 0.02 * science.std(), science.shape)
     science[1, 20:22, 30] = np.nan
     done = []
-    fits = register_pairs(references, science, progress=lambda pairs: (done.append(pair) or pair for pair in pairs))
-    assert sorted(done) == [(ref, i) for ref in range(2) for i in range(3)]
+    fits = register_pairs(references, science, progress=lambda refs: (done.append(ref) or ref for ref in refs))
+    assert done == [0, 1]
     assert fits.shift.shape == (3, 2, 2)
     assert fits.covariance.shape == (3, 2, 3, 3)
     assert fits.quality.tolist() == [[0, 0]] * 3
