@@ -195,6 +195,7 @@ class AlignedRefs(Result):
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the `_psfalign` product: a QuadModel (n_int, n_ref, y, x), one integration in memory at a time.
 
+        Where all integrations share one set (`to` is not "each") it is a CubeModel (n_ref, y, x), as jwst writes it.
         An extension SHIFTS lists dx, dy, flux, their errors and quality for each pair.
         """
         from corontools.coron.products import write_aligned

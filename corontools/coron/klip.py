@@ -134,7 +134,7 @@ class KlipResult(Result):
             steps = np.concatenate([[0.0], np.cumsum(amplitude)])
             taken += np.pad(steps, (0, taken.size - steps.size), mode="edge")
             total += power - np.square(space.scores[:, 0]).sum()
-        return taken / total
+        return taken / total if total > 0 else taken
 
     def combine(self) -> CombinedImage:
         """All integrations turned north up and averaged; several results by `corontools.combine`."""

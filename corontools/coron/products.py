@@ -25,19 +25,23 @@ __all__ = ["write_aligned", "write_combined", "write_contrast"]
 
 def write_aligned(aligned: AlignedRefs, path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """See `AlignedRefs.save`."""
-    shape = (aligned.n_int, *aligned.stack.exposure.shape)
+    cards = {"S_PSFALI": "COMPLETE", "S_PSFSTK": "COMPLETE"}
+    if aligned.to == "each":
+        return _write_sets(aligned, path, cards, overwrite=overwrite)
+    meta = aligned.stack.exposure.meta.with_(history=aligned.history)
+    shared = aligned[0].with_(meta=meta, extensions=())
+    return write_exposure(shared, path, cards=cards, extra=[_shift_table(aligned)], overwrite=overwrite)
+
+
+def _write_sets(aligned: AlignedRefs, path: str | os.PathLike[str], cards: dict[str, str], *, overwrite: bool) -> Path:
+    """The 4-D product, one integration in memory at a time."""
     refs = aligned.stack.exposure
-    meta = refs.meta.with_(history=aligned.history)
-    cards = {
-        "FILENAME": Path(path).name,
-        "DATAMODL": "QuadModel",
-        "S_PSFALI": "COMPLETE",
-        "S_PSFSTK": "COMPLETE",
-    }
-    primary, science = headers(refs.with_(meta=meta), cards)
+    shape = (aligned.n_int, *refs.shape)
+    layout = {"FILENAME": Path(path).name, "DATAMODL": "QuadModel", **cards}
+    primary, science = headers(refs.with_(meta=refs.meta.with_(history=aligned.history)), layout)
     unit = astrofits.Header([("BUNIT", refs.meta.unit)] if refs.meta.unit else [])
     planes = [fits.Plane("SCI", shape, "f4", science), fits.Plane("DQ", shape, "u4", astrofits.Header())]
-    if refs.variance is not None:
+    if refs.err is not None or refs.variances:
         planes.append(fits.Plane("ERR", shape, "f4", unit))
 
     def slices(i: int) -> Mapping[str, np.ndarray]:

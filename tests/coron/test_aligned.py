@@ -96,3 +96,14 @@ def test_bad_masks_and_targets_are_refused(sim):
         stack.align_to(science.with_(data=empty))
     with pytest.raises(DataError, match="shape differs"):
         stack.align_to(Exposure(np.ones((2, 8, 8)), meta=science.meta))
+
+
+def test_the_product_of_a_shared_set_is_a_cube_and_else_has_four_axes(sim, tmp_path):
+    stack = PSFStack.from_exposures(sim.references).repair()
+    for to, shape in (("each", (2, 10, 64, 64)), ("first", (10, 64, 64)), ("none", (10, 64, 64))):
+        aligned = stack.align_to(sim.science[0], to=to, mask=sim.psfmask)
+        product = Exposure.read(aligned.save(tmp_path / f"{to}.fits"))
+        assert product.shape == shape
+        last = aligned[1].data.astype(np.float32)
+        np.testing.assert_array_equal(product.data[1] if to == "each" else product.data, last)
+        assert [e.name for e in product.extensions] == ["SHIFTS"]
