@@ -85,8 +85,8 @@ def search(reference: Reference, science: Science, max_shift: float, *, bin_size
         good, power, moving, fixed = (_binned(array, bin_size) for array in (good, power, moving, fixed))
     weight = power * good
     total = max(weight.sum(), TINY)
-    moving -= good * (np.vdot(power, moving) / total)
-    fixed -= power * (np.vdot(good, fixed) / total)
+    moving -= good * (dot(power, moving) / total)
+    fixed -= power * (dot(good, fixed) / total)
     lags = [min(int(np.ceil(max_shift / bin_size)), n - 1) for n in power.shape]
     squares = np.divide(moving**2, good, out=np.zeros_like(good), where=good > 0)
     product, norm = _correlation(fixed, moving, lags), _correlation(power, squares, lags)
@@ -203,6 +203,11 @@ def _overlapping(reference: Reference, science: Science, source: tuple[tuple[sli
     return power
 
 
+def dot(a: Floats, b: Floats) -> float:
+    """Sum of the products of two images; not by BLAS, whose threads would contend with those of the references."""
+    return float(np.einsum("ij,ij->", a, b))
+
+
 def _model(reference: Reference, shift: Floats) -> Model:
     shape = reference.image.shape
     along_y, along_x = phases(shape, shift)
@@ -220,14 +225,14 @@ def _image(reference: Reference, factors: tuple[Complexes, Complexes]) -> Floats
 def _residual(image: Floats, data: Floats, power: Floats) -> tuple[float, float, Floats]:
     """Best scale, sum of squares, and residual times power."""
     work = power * image
-    norm = np.vdot(work, image)
+    norm = dot(work, image)
     if not norm > 0:
         return np.nan, np.nan, work
-    scale = float(np.vdot(work, data) / norm)
+    scale = dot(work, data) / norm
     residual = image * -scale
     residual += data
     np.multiply(power, residual, out=work)
-    return scale, float(np.vdot(residual, work)), work
+    return scale, dot(residual, work), work
 
 
 def _derivatives(weighted: Floats, reference: Reference, shift: Floats) -> tuple[Floats, Floats]:
@@ -246,7 +251,8 @@ def _derivatives(weighted: Floats, reference: Reference, shift: Floats) -> tuple
     count[0] /= 2
     if lx % 2 == 0:
         count[-1] /= 2
-    sums = (np.stack(along_y) @ cross @ (count * np.stack(along_x)).T).real
+    rows = np.einsum("ak,kl->al", np.stack(along_y), cross)
+    sums = np.einsum("al,bl->ab", rows, count * np.stack(along_x)).real
     return np.array([sums[0, 1], sums[1, 0]]), np.array([[sums[0, 2], sums[1, 1]], [sums[1, 1], sums[2, 0]]])
 
 
@@ -255,7 +261,7 @@ def _products(power: Floats, images: Floats) -> Floats:
     out = np.empty((3, 3))
     for i in range(3):
         weighted = power * images[i]
-        out[i, i:] = out[i:, i] = [np.vdot(weighted, image) for image in images[i:]]
+        out[i, i:] = out[i:, i] = [dot(weighted, image) for image in images[i:]]
     return out
 
 

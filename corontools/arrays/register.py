@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-from corontools.arrays._register_kernels import Model, Reference, Science, covariance, minimise, search
+from corontools.arrays._register_kernels import Model, Reference, Science, covariance, dot, minimise, search
 from corontools.arrays.shift import spectrum
 from corontools.errors import DataError
 
@@ -384,8 +384,8 @@ def _no_fit(n_iter: int) -> Registration:
 
 def _weighted_variance(data: Floats, power: Floats) -> float:
     """Sum of power times the squared difference from the weighted mean."""
-    difference = data - np.vdot(power, data) / power.sum()
-    return float(np.vdot(power * difference, difference))
+    difference = data - dot(power, data) / power.sum()
+    return dot(power * difference, difference)
 
 
 def _continuing(last: Registration | None) -> tuple[Floats | None, float]:
