@@ -19,7 +19,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from enum import IntFlag
 from itertools import chain
 from typing import Any, NamedTuple
@@ -240,7 +239,8 @@ def register_pairs(
 
     def fits(ref: int, start: Registration | None = None) -> list[Registration]:
         prepared = _reference(stack[ref], _nth(good_references, ref), f"reference {ref}")
-        done, model = [], None
+        done: list[Registration] = []
+        model = None
         for target in targets:
             begin, sure = _continuing(done[-1] if done else start)
             fit, model = _register(prepared, target, begin, max_shift, model=model, sure=sure)
@@ -250,9 +250,12 @@ def register_pairs(
     first = fits(0)
     # references of a dither lie within a pixel of each other; a start that doesn't fit is searched anew
     others = range(1, len(stack))
-    with ThreadPoolExecutor(_processors()) as pool, closing(pool.map(lambda ref: fits(ref, first[0]), others)) as rest:
-        rows = chain([first], rest)
-        return _pairs_joined([row for _, row in zip(progress(list(range(len(stack)))), rows, strict=True)])
+    with ThreadPoolExecutor(_processors()) as pool:
+        rows = chain([first], pool.map(lambda ref: fits(ref, first[0]), others))
+        try:
+            return _pairs_joined([row for _, row in zip(progress(list(range(len(stack)))), rows, strict=True)])
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an interrupt nothing more is begun
 
 
 def _processors() -> int:
