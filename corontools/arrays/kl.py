@@ -59,7 +59,10 @@ def prepare(images: np.ndarray, good: np.ndarray, *, pixels: np.ndarray) -> np.n
     if good.all():
         out -= out.mean(axis=1, keepdims=True)
     else:
-        out -= (np.sum(out, axis=1, where=good) / count)[:, None]
+        # a common zero point: that of an image without its core is another over what is left of it
+        shared = good.all(axis=0)
+        use = shared if shared.sum() >= 2 * len(out) else good
+        out -= (np.sum(out, axis=1, where=use) / np.sum(np.broadcast_to(use, good.shape), axis=1))[:, None]
         missing = ~good
         out[missing] = 0.0
         impute(out, missing)
@@ -195,7 +198,9 @@ def coefficients(scores: np.ndarray, factors: np.ndarray, modes: int) -> np.ndar
     return np.array(rows)
 
 
-def leave_one_out(gram: np.ndarray, modes: int, *, only: Sequence[int] | None = None) -> np.ndarray:
+def leave_one_out(
+    gram: np.ndarray, modes: int, *, groups: np.ndarray | None = None, only: Sequence[int] | None = None
+) -> np.ndarray:
     """How each reference is made of the others when they alone are its references.
 
     The first `modes` KL modes of the others reproduce reference j as sum_i C_ji r_i: with the Gram matrix G of the
@@ -207,7 +212,10 @@ def leave_one_out(gram: np.ndarray, modes: int, *, only: Sequence[int] | None = 
     gram : ndarray, shape (n_ref, n_ref)
         Inner products of the centred references.
     modes : int
-        At most n_ref - 1 are used.
+        At most as many as there are others.
+    groups : ndarray of int, shape (n_ref,), optional
+        References of one group (an exposure, a star) share speckles that the science image doesn't share with them:
+        the others of a reference are those of the other groups. By default each is a group of its own.
     only : sequence of int, optional
         Rows wanted; all by default.
 
@@ -218,9 +226,10 @@ def leave_one_out(gram: np.ndarray, modes: int, *, only: Sequence[int] | None = 
     """
     n = len(gram)
     wanted = range(n) if only is None else only
+    groups = np.arange(n) if groups is None else groups
     made = np.zeros((len(wanted), n))
     for row, j in enumerate(wanted):
-        others = np.delete(np.arange(n), j)
+        others = np.flatnonzero(groups != groups[j])
         eigenvalues, vectors = np.linalg.eigh(gram[np.ix_(others, others)])
         keep = np.flatnonzero(eigenvalues > RANK * max(eigenvalues[-1], 0.0))[::-1][:modes]
         scores = (vectors[:, keep].T @ gram[others, j]) / eigenvalues[keep]

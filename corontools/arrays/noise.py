@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from corontools.arrays.kl import BLOCK, leave_one_out
 
-__all__ = ["leave_one_out_power", "residual_variance", "smooth_positive", "tail_factor"]
+__all__ = ["leave_one_out_power", "model_variance", "smooth_positive", "tail_factor"]
 
 # side in px of the neighbourhood in which speckles are as strong
 NEIGHBOURHOOD = 15
@@ -63,11 +63,12 @@ def leave_one_out_power(
     return mean, known
 
 
-def tail_factor(references: np.ndarray, modes: int) -> float:
+def tail_factor(references: np.ndarray, modes: int, *, groups: np.ndarray) -> float:
     """Factor, at least 1, that brings the false-alarm rate of the error to that of Student's t.
 
-    Each reference is taken as science with the rest as its references: its residual over the error that these give
-    should exceed 3 as often as t with n_ref - 1 degrees of freedom does. It does so more often where frames differ in
+    Each reference is taken as science with those of the other groups as its references: its residual over the error
+    that these give should exceed 3 as often as t with one degree of freedom less than groups does. It does so more
+    often where frames differ in
     strength, or where a frame holds something that the others' leave-one-out residuals can't know of. The factor is
     the value that is exceeded at the rate of t, over 3.
 
@@ -76,31 +77,34 @@ def tail_factor(references: np.ndarray, modes: int) -> float:
     references : ndarray, shape (n_ref, pixels)
         Centred, nothing missing. Some of the pixels, and with many references some of these, are enough.
     modes : int
+    groups : ndarray of int, shape (n_ref,)
+        See `kl.leave_one_out`.
 
     Returns
     -------
     float
-        1 for fewer than three references, or too few pixels for the tail to be seen.
+        1 for fewer than three groups, or too few pixels for the tail to be seen.
     """
     from scipy import stats
 
     n, pixels = references.shape
-    share = 2 * stats.t.sf(3.0, max(n - 1, 1))
+    n_group = np.unique(groups).size
+    share = 2 * stats.t.sf(3.0, max(n_group - 1, 1))
     tested = np.unique(np.linspace(0, n - 1, min(n, max(DECOMPOSITIONS // n, 2))).astype(int))
     images = references[:, :: max(1, pixels * tested.size // SAMPLES)]
-    if n < 3 or share * tested.size * images.shape[1] < LEAST_TAIL:
+    if n_group < 3 or share * tested.size * images.shape[1] < LEAST_TAIL:
         return 1.0
     gram = references @ references.T
-    exceeded = np.quantile([_as_science(j, images, gram, modes) for j in tested], 1 - share)
+    exceeded = np.quantile([_as_science(j, images, gram, modes, groups) for j in tested], 1 - share)
     return max(float(exceeded) / 3.0, 1.0)
 
 
-def _as_science(j: int, images: np.ndarray, gram: np.ndarray, modes: int) -> np.ndarray:
+def _as_science(j: int, images: np.ndarray, gram: np.ndarray, modes: int, groups: np.ndarray) -> np.ndarray:
     """|S/N| of reference j after subtraction of the others, with the error from their leave-one-out residuals."""
-    others = np.delete(np.arange(len(gram)), j)
-    left = images[j] - leave_one_out(gram, modes, only=[j])[0] @ images
+    others = np.flatnonzero(groups != groups[j])
+    left = images[j] - leave_one_out(gram, modes, groups=groups, only=[j])[0] @ images
     rest = images[others]
-    made = leave_one_out(gram[np.ix_(others, others)], modes)
+    made = leave_one_out(gram[np.ix_(others, others)], modes, groups=groups[others])
     with np.errstate(invalid="ignore", divide="ignore"):
         flux = np.sqrt(gram[j, j] / np.diag(gram)[others])
         snr = np.abs(left) / np.sqrt(np.mean(np.square(flux[:, None] * (rest - made @ rest)), axis=0))
@@ -118,22 +122,20 @@ def _complete(variance: np.ndarray) -> np.ndarray:
     return np.where(missing, mean, variance)
 
 
-def residual_variance(own: np.ndarray, amounts: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Photon and read noise in a residual: the image's own, and that of the references in its model.
+def model_variance(amounts: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Photon and read noise of the references in a model, shape (pixels,).
 
     Parameters
     ----------
-    own : ndarray, shape (pixels,)
-        From `kl.row_variance`.
     amounts : ndarray, shape (n_ref,)
         Amount of each reference in the model.
     variance : ndarray, shape (n_ref, pixels)
         Of the references.
     """
-    out = np.array(own)
-    for start in range(0, own.size, BLOCK):
+    out = np.empty(variance.shape[1])
+    for start in range(0, out.size, BLOCK):
         part = slice(start, start + BLOCK)
-        out[part] += np.square(amounts) @ _complete(variance[:, part])
+        out[part] = np.square(amounts) @ _complete(variance[:, part])
     return out
 
 

@@ -11,19 +11,20 @@ __all__ = ["temporal"]
 
 # |x1 - x2| of two Gaussian samples has the median 0.6745 sqrt(2) sigma
 HALF_WIDTH = 0.6744897501960817 * np.sqrt(2.0)
+# with fewer integrations one hit is in half of a pixel's steps, and a cluster must not fill a quarter of the box
+ROBUST = 6
 # from this many integrations on, half of a pixel's own steps are free of one or two hits
 OWN_SCALE = 7
 
 
-def temporal(
-    data: np.ndarray, *, good: np.ndarray, err: np.ndarray | None = None, sigma: float = 5.0, box: int = 5
-) -> np.ndarray:
+def temporal(data: np.ndarray, *, good: np.ndarray, err: np.ndarray | None = None, sigma: float = 5.0) -> np.ndarray:
     """Find pixels of single integrations that leave the median of the others.
 
     The spread that a pixel may show is the largest of its error, of the steps between successive integrations in
     the box around it (upper quartile), and, with seven integrations or more, of its own steps. A speckle that
     jitters moves its whole neighbourhood and so raises the spread there; a cosmic ray is alone and does not. Steps
-    between neighbours in time need no mean, so three integrations serve as well as three hundred.
+    between neighbours in time need no mean, so three integrations serve as well as three hundred. With three to five
+    integrations clusters of up to 4 x 4 px are found, with more of any size.
 
     Parameters
     ----------
@@ -34,8 +35,6 @@ def temporal(
         1-sigma errors; NaN where unknown.
     sigma : float
         Flag where |data - median| exceeds this many times the spread.
-    box : int
-        Side of the neighbourhood, px.
 
     Returns
     -------
@@ -55,7 +54,7 @@ def temporal(
         warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN pixels stay NaN and compare False below
         middle = np.nanmedian(values, axis=0)
         own = np.nanmedian(np.abs(np.diff(values, axis=0)), axis=0) / HALF_WIDTH
-    spread = _neighbourhood(own, box)
+    spread = _neighbourhood(own, 9 if len(data) < ROBUST else 5)
     if len(data) >= OWN_SCALE:
         spread = np.fmax(spread, own)
     with np.errstate(invalid="ignore"):

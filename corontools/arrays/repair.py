@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from corontools.errors import DataError
 
 __all__ = ["fill"]
 
 
-def fill(data: np.ndarray, good: np.ndarray, *, box: int = 3) -> np.ndarray:
+def fill(data: np.ndarray, good: np.ndarray, *, box: int = 3, reach: float = np.inf) -> np.ndarray:
     """Fill bad pixels with the median of the good pixels in a box around them.
 
     Where the box holds no good pixel it grows by two until it does, so that clusters and corners are filled from
@@ -22,6 +23,8 @@ def fill(data: np.ndarray, good: np.ndarray, *, box: int = 3) -> np.ndarray:
     good : ndarray of bool, same shape
     box : int
         Side of the box in pixels, odd and at least 3.
+    reach : float
+        Pixels further than this from a good one become NaN instead.
 
     Returns
     -------
@@ -39,16 +42,17 @@ def fill(data: np.ndarray, good: np.ndarray, *, box: int = 3) -> np.ndarray:
     >>> float(fill(frame, np.isfinite(frame))[0, 0, 0])
     3.0
     """
-    if box < 3 or box % 2 == 0:
+    if box < 3 or box % 2 != 1:
         raise DataError(f"box should be odd and at least 3 px, found {box}")
-    out = np.array(data, dtype=np.dtype(data.dtype).newbyteorder("="))
+    kind = np.dtype(data.dtype).newbyteorder("=")
+    out = np.array(data, dtype=kind if kind in (np.float32, np.float64) else np.float64)
     if good.all():
         return out
     from corontools.arrays._repair_kernels import fill_frame
 
     for frame, mask in zip(out, good, strict=True):
-        if mask.any():
-            fill_frame(frame, np.ascontiguousarray(mask), box // 2)
-        else:
-            frame[...] = np.nan
+        far = ndimage.distance_transform_cdt(~mask, "chessboard") if mask.any() else np.full(mask.shape, -1)
+        blank = (far < 0) | (far > reach)
+        frame[blank] = np.nan
+        fill_frame(frame, np.ascontiguousarray(mask), np.where(blank, 0, far), box // 2)
     return out

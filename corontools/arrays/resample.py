@@ -10,6 +10,8 @@ __all__ = ["resample"]
 
 # an output pixel counts as measured when bad pixels hold less than this share of its bilinear footprint
 TOLERATED = 0.25
+# px of filled pixels around good ones: the kernel reaches 3 px from a position that isn't blanked
+REACH = 4
 
 
 def resample(
@@ -50,7 +52,7 @@ def resample(
     """
     from corontools.arrays._resample_kernels import bilinear, lanczos
 
-    filled = fill(np.asarray(image, np.float64)[None], good[None])[0]
+    filled = fill(np.asarray(image, np.float64)[None], good[None], reach=REACH)[0]
     if not good.any():
         empty = np.full(x.shape, np.nan)
         return empty, empty, empty
@@ -67,4 +69,4 @@ def _known(variance: np.ndarray | None, good: np.ndarray) -> np.ndarray:
     """Variance without gaps (filled like the image); all NaN where none is known."""
     if variance is None:
         return np.full(good.shape, np.nan)
-    return fill(np.asarray(variance, np.float64)[None], (np.isfinite(variance) & good)[None])[0]
+    return fill(np.asarray(variance, np.float64)[None], (np.isfinite(variance) & good)[None], reach=REACH)[0]

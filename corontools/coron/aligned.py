@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from corontools.arrays.register import Registration, default_weight, register_pairs
+from corontools.arrays.register import Quality, Registration, default_weight, register_pairs
 from corontools.arrays.shift import shift_flags, shift_image, shift_variance
 from corontools.dq import DQ
 from corontools.errors import DataError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AlignedRefs", "align"]
 
+FILLED = np.uint32(DQ.FLUX_ESTIMATED)
 OUTSIDE = int(DQ.DO_NOT_USE | DQ.NON_SCIENCE)
 TO = ("each", "first", "mean", "none")
 
@@ -107,7 +109,8 @@ class AlignedRefs(Result):
     def _filled(self) -> Exposure:
         """The references without a gap: a Fourier shift needs a value everywhere."""
         exposure = self.stack.exposure
-        return exposure if np.isfinite(exposure.data).all() else exposure.repair()
+        filled = exposure.good | (np.isfinite(exposure.data) & ((exposure.flags() & FILLED) > 0))
+        return exposure if filled.all() else exposure.repair()
 
     def frames(self, i: int) -> np.ndarray:
         """Pixels of `aligned[i]` alone, (n_ref, y, x), in the stack's precision; NaN where a reference has none."""
@@ -137,7 +140,8 @@ class AlignedRefs(Result):
         for ref, shift in enumerate(self.shifts[i]):
             variance = exposure.select(ref).variance
             assert variance is not None  # there is one, as there are errors or variances
-            out[ref] = shift_variance(variance[0], shift)
+            # the error of a bad pixel may be anything
+            out[ref] = shift_variance(np.where(exposure.good[ref], variance[0], np.nan), shift)
         return out
 
     def _flags(self, i: int) -> np.ndarray:
@@ -163,7 +167,7 @@ class AlignedRefs(Result):
         DataError
             If none remains.
         """
-        keep = indices(which, self.n_ref, "references")
+        keep = np.unique(indices(which, self.n_ref, "references"))  # in the order of the stack, each once
         return self.with_(
             stack=self.stack.select(keep),
             fit=self.fit.mapped(lambda values: values[:, keep]),
@@ -262,9 +266,21 @@ def _fitted(aligned: AlignedRefs, mask: np.ndarray | Exposure | None) -> Aligned
         good_science=good,
         progress=lambda refs: progress(list(refs), "align", "reference"),
     )
+    _tell_failures(pairs.quality)
     # one fit serves all integrations unless each has its own
     shared = pairs.mapped(lambda values: np.broadcast_to(values, (aligned.n_int, *values.shape[1:])))
     return aligned.with_(fit=shared, mask=weight)
+
+
+def _tell_failures(quality: np.ndarray) -> None:
+    failed = np.flatnonzero(quality.any(axis=0))
+    if failed.size:
+        names = sorted({str(Quality(int(bits)).name) for bits in quality[quality > 0]})
+        warnings.warn(
+            f"reference(s) {failed.tolist()} could not be aligned well ({', '.join(names)}); "
+            "look at them, or leave them out with select",
+            stacklevel=5,
+        )
 
 
 def _unfitted(n_int: int, n_ref: int) -> Registration:

@@ -19,7 +19,7 @@ from corontools.coron.klip import KlipResult
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
-from corontools.result import Result, call
+from corontools.result import Result, call, code_of
 
 __all__ = ["CombinedImage", "combine"]
 
@@ -109,8 +109,9 @@ def combine(results: Sequence[KlipResult], *, anchor: Literal["star", "wcs"] = "
         x, y = positions(result.target, grid, anchor=anchor)
         total.add(_exposure_sums(result, x, y))
     first = results[0]
-    step = call(_named, None, [_chain(r) for r in results], anchor=anchor)
-    history = (*first.history, ".combine()") if len(results) == 1 and anchor == "star" else (step,)
+    named = "" if anchor == "star" else f", anchor={anchor!r}"
+    alone = len(results) == 1 and not named
+    history = (*first.history, ".combine()") if alone else (f"combine({code_of(list(results))}{named})",)
     meta = first.target.meta.with_(center=grid.center, pixel_scale=grid.pixel_scale, roll=None, history=history)
     data, err = total.mean()
     empty = np.isnan(data)
@@ -147,16 +148,16 @@ class _Sums:
 
 def _exposure_sums(result: KlipResult, x: np.ndarray, y: np.ndarray) -> _Sums:
     sums = _Sums(x.shape)
-    speckle, photon = result.noise
-    for frame, speckles, photons in zip(result.frames, speckle, photon, strict=True):
-        known = bool((speckles + photons > 0).any())
+    shared, own = result.noise
+    for frame, common, alone in zip(result.frames, shared, own, strict=True):
+        known = bool((common + alone > 0).any())
         value, p, s = resample(
             frame,
             x,
             y,
             good=np.isfinite(frame),
-            photon=photons if known else None,
-            speckle=speckles if known else None,
+            photon=alone if known else None,
+            speckle=common if known else None,
         )
         weight = _weight(p + s, known)
         use = np.isfinite(value) & (weight > 0)
@@ -182,24 +183,9 @@ def _check(result: KlipResult, first: KlipResult) -> None:
         raise DataError(
             f"{result.target._name} has no WCS, so north isn't known; give one with Exposure.with_(wcs=...)"
         )
-    if result.target.meta.unit != first.target.meta.unit:
-        raise DataError(
-            f"units differ: {first.target._name} has {first.target.meta.unit or 'none'}, "
-            f"{result.target._name} has {result.target.meta.unit or 'none'}"
-        )
-
-
-def _named(_: None, results: Sequence[Any], *, anchor: str = "star") -> None:
-    """Stands for `combine` where its call is written down."""
-
-
-_named.__name__ = "combine"
-
-
-@dataclass(frozen=True)
-class _Code:
-    code: str
-
-
-def _chain(result: KlipResult) -> _Code:
-    return _Code(result.code)
+    for what in ("unit", "filter"):
+        a, b = getattr(first.target.meta, what), getattr(result.target.meta, what)
+        if a != b:
+            raise DataError(
+                f"{what}s differ: {first.target._name} has {a or 'none'}, {result.target._name} has {b or 'none'}"
+            )

@@ -95,7 +95,7 @@ class ContrastCurve(Result):
     def limit(self) -> np.ndarray:
         """The curve: noise times the factor that `sigma` asks for, over the star's flux if that was given."""
         curve = np.array(self.noise)
-        if self.level != 1.0 and self.fwhm:
+        if self.fwhm is not None:
             with np.errstate(invalid="ignore", divide="ignore"):
                 unbiased = np.where(self.count > 1, np.sqrt(self.count / (self.count - 1)), np.nan)
             curve *= unbiased * student_factor(self.level, 2 * np.pi * self.radius / self.fwhm)
@@ -113,12 +113,14 @@ class ContrastCurve(Result):
         from astropy.table import QTable
 
         unit = u.Unit(self.meta.unit or "", parse_strict="silent")
+        if isinstance(unit, u.UnrecognizedUnit):  # "ADU", "counts/s": the words are kept in the metadata
+            unit = u.dimensionless_unscaled
         columns: dict[str, Any] = {"radius": self.radius * u.pix}
         if self.sep is not None:
             columns["sep"] = self.sep * u.arcsec
         columns |= {"noise": self.noise * unit, "count": self.count}
         columns["limit"] = self.limit * (u.dimensionless_unscaled if self.star_flux else unit)
-        return QTable(columns, meta={"level": self.level, "chain": list(self.history)})
+        return QTable(columns, meta={"level": self.level, "unit": self.meta.unit, "chain": list(self.history)})
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the `_contrast` product (ContrastModel: radius in px, sigma) or, by suffix, .ecsv or .csv."""
@@ -132,7 +134,7 @@ class ContrastCurve(Result):
     @property
     def name(self) -> str:
         """What the curve shows, for a legend or an axis."""
-        what = "noise" if self.level == 1.0 else "limit"
+        what = "noise" if self.fwhm is None else "limit"
         unit = "of the star" if self.star_flux else self.meta.unit
         return f"{self.level:g}-sigma {what}" + (f" ({unit})" if unit else "")
 

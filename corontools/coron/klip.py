@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -84,11 +85,12 @@ class KlipResult(Result):
 
     @cached_property
     def noise(self) -> tuple[np.ndarray, np.ndarray]:
-        """Variance of the residual as (speckles, photons and read-out), each (n_int, y, x).
+        """Variance of the residual in two parts (n_int, y, x): shared by the integrations of the exposure, and own.
 
-        The speckle part comes from the references: each is subtracted by the others with as many modes, so the
-        squares of what is left, on the scale of the science star, are drawn from the same distribution as the
-        science residual. Photon and read noise are propagated through the subtraction. See `docs/klip.md`.
+        Shared are speckles and the photon noise of the references. They come from the references: each is subtracted
+        by those of the other exposures (or stars) with as many modes, so the squares of what is left, on the scale
+        of the science star, are drawn from the same distribution as the science residual. Own is the photon and
+        read noise of each integration, propagated through the subtraction. See `docs/klip.md`.
         """
         out = residual_noise(self)
         out.flags.writeable = False
@@ -238,7 +240,7 @@ def subtract(aligned: AlignedRefs, *, modes: int, zones: str | Zones) -> KlipRes
 
 
 def _clipped(modes: int, limit: int, what: str, *, stacklevel: int) -> int:
-    if not np.isfinite(modes) or modes < 0 or int(modes) != modes:
+    if not isinstance(modes, numbers.Real) or not np.isfinite(modes) or modes < 0 or int(modes) != modes:
         raise DataError(f"the number of modes should be 0 or more, found {modes}")
     if modes > limit:
         warnings.warn(f"{modes} modes asked for, but there are {limit} {what}: {limit} are used", stacklevel=stacklevel)

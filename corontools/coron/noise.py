@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from corontools.arrays import kl
-from corontools.arrays.noise import leave_one_out_power, residual_variance, smooth_positive, tail_factor
+from corontools.arrays.noise import leave_one_out_power, model_variance, smooth_positive, tail_factor
 from corontools.coron.subspace import ReferenceRows, Subspace, science_rows
 from corontools.exposure import Exposure
 from corontools.progress import progress
@@ -19,7 +19,10 @@ __all__ = ["residual_noise"]
 
 
 def residual_noise(result: KlipResult) -> np.ndarray:
-    """Variance that speckles, and photons and read-out, leave in the residual, (2, n_int, y, x)."""
+    """Variance in the residual that the integrations of an exposure share, and that each has of its own.
+
+    Shape (2, n_int, y, x): speckles and the references' photons; photons and read-out of the science image.
+    """
     out = np.full((2, *result.target.shape), np.nan)
     flat = out.reshape(2, result.target.n_int, -1)
     tails: dict[int, float] = {}  # sets of one zone differ by hundredths of a pixel: one tail serves them
@@ -33,7 +36,7 @@ def residual_noise(result: KlipResult) -> np.ndarray:
 
 
 class _ZoneNoise(NamedTuple):
-    """Speckle and photon variance (pixels,) of each integration, and the tail factor that they hold."""
+    """Shared and own variance (pixels,) of each integration, and the tail factor that they hold."""
 
     parts: list[tuple[np.ndarray, np.ndarray]]
     tail: float
@@ -42,23 +45,25 @@ class _ZoneNoise(NamedTuple):
 def _zone_noise(result: KlipResult, space: Subspace, tail: float | None) -> _ZoneNoise:
     """Noise on a zone's pixels for each of its integrations; the tail is measured unless it is known."""
     first, k = space.integrations[0], min(result.modes, len(space.basis))
+    groups = result.aligned.stack.groups
     images, good = ReferenceRows.of(result.aligned, first).zone(space.pixels)
     variance = _zone_variance(result.aligned.variance(first), space.pixels)
-    made = kl.leave_one_out(images @ images.T, k) if len(images) > 1 else None
-    tail = tail_factor(images, k) if tail is None else tail
+    made = kl.leave_one_out(images @ images.T, k, groups=groups) if len(images) > 1 else None
+    tail = tail_factor(images, k, groups=groups) if tail is None else tail
     amounts = kl.reference_weights(space.weights, space.coefficients(k)[:, 1:])
     parts = []
     for i, amount in zip(space.integrations, amounts, strict=True):
-        photon = _photon_variance(result.target, i, space, k, amount, variance)
+        own = _own_variance(result.target, i, space, k)
+        model = np.zeros(own.size) if variance is None else model_variance(amount, variance)
         if made is None:
-            parts.append((np.zeros(space.pixels.size), photon))
+            parts.append((model, own))
             continue
         flux = _flux_ratio(*science_rows(result.target, space.pixels, [i]), images)
         # a reference without structure says nothing of the noise
         use = good & (flux > 0)[:, None]
         power, known = leave_one_out_power(images, made, flux, good=use, variance=variance)
-        speckle, photon = _split(power, known, photon, space.pixels, result.zones.shape)
-        parts.append((tail**2 * speckle, tail**2 * photon))
+        speckle = smooth_positive(power - known, space.pixels, result.zones.shape)
+        parts.append(_split(tail**2 * power, known, speckle, model, own))
     return _ZoneNoise(parts, tail)
 
 
@@ -76,29 +81,27 @@ def _flux_ratio(values: np.ndarray, good: np.ndarray, images: np.ndarray) -> np.
     return np.divide(values[0, use].std(), power, out=np.zeros_like(power), where=power > 0)
 
 
-def _photon_variance(
-    target: Exposure, i: int, space: Subspace, k: int, amounts: np.ndarray, variance: np.ndarray | None
-) -> np.ndarray:
+def _own_variance(target: Exposure, i: int, space: Subspace, k: int) -> np.ndarray:
     """Photon and read noise of integration i in its residual; NaN where no error is known."""
     if target.variance is None:
         return np.full(space.pixels.size, np.nan)
-    own = kl.row_variance(space.basis[:k], target.variance[i].flat[space.pixels])
-    return own if variance is None else residual_variance(own, amounts, variance)
+    # what is flagged takes no part in the fit, whatever its error says
+    variance = np.where(target.good[i], target.variance[i], np.nan).flat[space.pixels]
+    return kl.row_variance(space.basis[:k], variance)
 
 
 def _split(
-    power: np.ndarray, known: np.ndarray, photon: np.ndarray, pixels: np.ndarray, shape: tuple[int, int]
+    power: np.ndarray, known: np.ndarray, speckle: np.ndarray, model: np.ndarray, own: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scale the references' power to the photon noise of the science image, and part it in speckles and photons.
+    """Scale the references' power to the noise of the science image, and part it in shared and own noise.
 
-    The power holds speckles + the references' own noise (known). The local mean of their difference gives the
-    speckles s that are expected here; the science has s + photon instead of s + known, and the power is scaled by
-    that ratio, so it keeps the distribution of a mean of squares and never turns negative.
+    The power holds speckles + the references' own noise (known). The science has speckles + model + own instead, and
+    the power is scaled by that ratio, so it keeps the distribution of a mean of squares and never turns negative.
+    Where the science's noise isn't known, that of the references stands for it.
     """
-    photon = np.where(np.isfinite(photon), photon, known)
-    speckle = smooth_positive(power - known, pixels, shape)
-    expected = speckle + known
+    photon = np.where(np.isfinite(own + model), own + model, known)
+    own = np.where(np.isfinite(own + model), own, known)
     with np.errstate(invalid="ignore", divide="ignore"):
-        scaled = power * np.where(expected > 0, (speckle + photon) / expected, 1.0)
-        share = np.where(speckle + photon > 0, speckle / (speckle + photon), 1.0)
-    return scaled * share, scaled * (1.0 - share)
+        scaled = power * np.where(speckle + known > 0, (speckle + photon) / (speckle + known), 1.0)
+        share = np.where(speckle + photon > 0, own / (speckle + photon), 0.0)
+    return scaled * (1.0 - share), scaled * share

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,6 +84,20 @@ class PSFStack(Result):
         """Number of reference images."""
         return self.exposure.n_int
 
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Which references share speckles with each other that the science star doesn't share, int (n_ref,).
+
+        Those of one star, where there are three stars or more; else those of one exposure, where there are three or
+        more; else each by itself.
+        """
+        files = [member.rsplit(" [", 1)[0] for member in self.members]
+        for names in (list(self.targets), files):
+            known = list(dict.fromkeys(names))
+            if len(known) >= 3:
+                return np.array([known.index(name) for name in names])
+        return np.arange(self.n_ref)
+
     @verb
     def reject_outliers(self, sigma: float = 5.0) -> PSFStack:
         """Flag pixels that leave the other integrations of the same exposure (OUTLIER, DO_NOT_USE).
@@ -128,6 +143,8 @@ class PSFStack(Result):
             keep = keep[[name == target for name in self.targets]]
         if which is not None:
             keep = np.intersect1d(keep, indices(which, self.n_ref, "references"))
+        if (best is None) != (like is None) or (best is not None and best < 1):
+            raise DataError(f"select(best=n, like=science) needs both, and n of at least 1; found best={best}")
         if best is not None and like is not None:
             order = np.argsort(-self.correlation(like).mean(axis=0)[keep], kind="stable")
             keep = np.sort(keep[order[:best]])

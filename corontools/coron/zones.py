@@ -51,15 +51,21 @@ class Zones:
         bounds = tuple(float(edge) for edge in edges)
         if len(bounds) < 2 or not all(a < b for a, b in pairwise((-1e-9, *bounds))):
             raise DataError(f"zone edges should increase from 0 or more, found {list(edges)}; e.g. [0, 10, 30]")
-        if sectors < 1:
-            raise DataError(f"a zone needs at least one sector, found {sectors}")
+        if sectors < 1 or int(sectors) != sectors:
+            raise DataError(f"a zone needs a whole number of sectors, at least one, found {sectors}")
         return cls(edges=bounds, sectors=int(sectors))
 
     @classmethod
     def from_labels(cls, labels: np.ndarray) -> Zones:
         """Zones from an image (y, x) of integers or booleans; 0 (False) belongs to no zone."""
         labels = np.asarray(labels)
-        if labels.ndim != 2 or labels.dtype.kind not in "biu" or not labels.any():
+        if (
+            labels.ndim != 2
+            or labels.dtype.kind not in "biu"
+            or labels.size == 0
+            or labels.min() < 0
+            or not labels.any()
+        ):
             raise DataError(f"zone labels should be a (y, x) array of integers, not all 0; found {labels.shape}")
         return cls(map=labels.astype(np.int32))
 

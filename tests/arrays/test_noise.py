@@ -37,7 +37,7 @@ def test_unknown_variances_take_the_mean_of_the_other_references():
     variance = np.ones((3, 4))
     variance[1, 2] = np.nan
     variance[:, 3] = np.nan
-    out = noise.residual_variance(np.zeros(4), np.array([1.0, 2.0, 0.0]), variance)
+    out = noise.model_variance(np.array([1.0, 2.0, 0.0]), variance)
     np.testing.assert_allclose(out, [5, 5, 5, np.nan])
 
 
@@ -50,24 +50,24 @@ def test_local_mean_keeps_a_constant_and_leaves_gaps_out():
 
 
 def test_gaussian_references_need_almost_no_factor():
-    assert 1.0 <= noise.tail_factor(references(12, 5_000), 3) < 1.06
+    assert 1.0 <= noise.tail_factor(references(12, 5_000), 3, groups=np.arange(12)) < 1.06
 
 
 def test_references_with_strong_parts_of_their_own_need_a_larger_error():
     refs = references(12, 5_000)
     for row, start in enumerate(range(0, 4800, 400)):
         refs[row, start : start + 400] *= 6  # a patch in which one frame alone is unlike the others
-    assert noise.tail_factor(refs, 1) > 1.15
+    assert noise.tail_factor(refs, 1, groups=np.arange(12)) > 1.15
 
 
 def test_too_few_pixels_or_references_give_no_factor():
-    assert noise.tail_factor(references(5, 60) * np.array([9.0, 1, 1, 1, 1])[:, None], 2) == 1.0
-    assert noise.tail_factor(references(2, 5_000), 2) == 1.0
+    assert noise.tail_factor(references(5, 60) * np.array([9.0, 1, 1, 1, 1])[:, None], 2, groups=np.arange(5)) == 1.0
+    assert noise.tail_factor(references(2, 5_000), 2, groups=np.arange(2)) == 1.0
 
 
 def test_each_reference_is_tested_as_science_with_the_rest():
     refs = references(6, 400)
-    snr = noise._as_science(2, refs, refs @ refs.T, 3)
+    snr = noise._as_science(2, refs, refs @ refs.T, 3, np.arange(6))
     rest = np.delete(refs, 2, axis=0)
     basis, _, _ = kl.decompose(rest, 3)
     left = refs[2] - basis.T @ (basis @ refs[2])
