@@ -6,9 +6,7 @@ Exit status: 0 done, 1 the data or the disk don't allow it, 2 wrong usage, 130 i
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 # What computes is imported by the commands: `--help` answers at once.
 from corontools.errors import DataError
+from corontools.folder import removed_on_failure, staged
 
 if TYPE_CHECKING:
     from corontools.association import Association
@@ -148,7 +147,7 @@ def _demo(args: argparse.Namespace) -> None:
     if not args.overwrite and args.out.is_dir() and any(args.out.iterdir()):
         raise FileExistsError(f"{args.out} is not empty; choose another folder with -o, or --overwrite")
     began = time.perf_counter()
-    with _undone(args.out), _undone(args.out / "exposures"):
+    with removed_on_failure(args.out), removed_on_failure(args.out / "exposures"):
         simulation = simulate.demo()
         asn = Association.read(simulation.write(args.out / "exposures", overwrite=args.overwrite))
         peak = simulation.truth.flux * float(simulation.psf().max())
@@ -196,7 +195,7 @@ def _reduce(
 
     skipped = {step: options[step] for step in ("reject_outliers", "contrast", "combine") if step in options}
     names = [*product_names(asn, **skipped), *([report] if report else [])]
-    with _output(args.out, names, overwrite=args.overwrite) as part:
+    with staged(args.out, names, overwrite=args.overwrite) as part:
         result = coron3(asn, **options)
         print(f"{result.klips[0].modes} KL modes from {result.stack.n_ref} references")
         rows = _written(result, part, report, known)
@@ -224,33 +223,6 @@ def _write_report(result: Coron3, path: Path, known: Any) -> None:
     from corontools.coron.report import report
 
     path.write_text(report(result, **known), encoding="utf-8")
-
-
-@contextmanager
-def _output(folder: Path, names: Sequence[str], *, overwrite: bool) -> Iterator[Path]:
-    """A folder whose files come into `folder` all together when the work is done, and never if it fails."""
-    there = [name for name in names if (folder / name).exists()]
-    if there and not overwrite:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise FileExistsError(f"{folder} holds {there[0]}{more} already; choose another folder, or --overwrite")
-    with _undone(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".corontools-", dir=folder) as part:
-            yield Path(part)
-            for name in names:
-                (Path(part) / name).replace(folder / name)
-
-
-@contextmanager
-def _undone(folder: Path) -> Iterator[None]:
-    """Remove a folder that was not there before if what fills it fails."""
-    new = not folder.exists()
-    try:
-        yield
-    except BaseException:
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 @contextmanager

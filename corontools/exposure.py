@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.meta import Meta
 
-__all__ = ["Exposure", "check_alike", "indices"]
+__all__ = ["Exposure", "check_alike", "indices", "readonly"]
 
 BAD = np.uint32(DQ.DO_NOT_USE)
 VARIANCES = ("poisson", "rnoise", "flat")
@@ -25,6 +25,8 @@ VARIANCES = ("poisson", "rnoise", "flat")
 @dataclass(frozen=True, eq=False, repr=False)
 class Exposure:
     """Images with their errors, flags and what is known of them; immutable.
+
+    Arrays are shared with the caller, not copied: don't write into them afterwards.
 
     Parameters
     ----------
@@ -82,6 +84,13 @@ class Exposure:
             object.__setattr__(self, name, value)
         object.__setattr__(self, "variances", MappingProxyType(variances))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "variances": dict(self.variances)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Exposure:
         """Read SCI, ERR, DQ and VAR_* of a JWST file, or the first image of any FITS file.
@@ -133,15 +142,15 @@ class Exposure:
         good = np.isfinite(self.data)
         if self.dq is not None:
             good &= (self.dq & BAD) == 0
-        return _readonly(good)
+        return readonly(good)
 
     @cached_property
     def variance(self) -> np.ndarray | None:
         """Square of `err`, else the sum of the variances, else None; NaN where unknown."""
         if self.err is not None:
-            return _readonly(np.square(self.err, dtype=np.float64))
+            return readonly(np.square(self.err, dtype=np.float64))
         if self.variances:
-            return _readonly(np.sum([np.asarray(v, np.float64) for v in self.variances.values()], axis=0))
+            return readonly(np.sum([np.asarray(v, np.float64) for v in self.variances.values()], axis=0))
         return None
 
     @property
@@ -304,7 +313,7 @@ def check_alike(first: Exposure, other: Exposure) -> None:
             )
 
 
-def _readonly(array: Any) -> np.ndarray:
+def readonly(array: Any) -> np.ndarray:
     """View that can't be written to; the caller's own array keeps its flag."""
     view = np.asarray(array).view()
     view.flags.writeable = False
@@ -320,11 +329,11 @@ def _real(array: Any, what: str) -> np.ndarray:
         values = values.astype(np.float64)
     if np.ma.is_masked(array):
         values = np.where(np.ma.getmaskarray(array), np.nan, values)
-    return _readonly(values)
+    return readonly(values)
 
 
 def _bits(array: Any) -> np.ndarray:
     values = np.asarray(array)
     if values.dtype.kind not in "iub":
         raise DataError(f"dq holds bits, so it needs integers; found {values.dtype}")
-    return _readonly(values.astype(np.uint32, copy=False))
+    return readonly(values.astype(np.uint32, copy=False))

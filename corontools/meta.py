@@ -145,11 +145,12 @@ def _number(key: str, value: Any) -> float:
 
 
 def _star_center(science: Mapping[str, Any]) -> tuple[float, float] | None:
-    """0-based (x, y) of the reference pixel, on which JWST points the star of a coronagraphic exposure."""
-    if not _given(science, "CRPIX1", "CRPIX2"):
-        return None
-    x, y = (_number(key, science[key]) for key in ("CRPIX1", "CRPIX2"))
-    return x - 1.0, y - 1.0
+    """0-based (x, y) of the star: STARCENX/Y, else the reference pixel, on which JWST points it."""
+    for keys in (("STARCENX", "STARCENY"), ("CRPIX1", "CRPIX2")):
+        if _given(science, *keys):
+            x, y = (_number(key, science[key]) for key in keys)
+            return x - 1.0, y - 1.0
+    return None
 
 
 def _pixel_scale(science: Mapping[str, Any]) -> float | None:

@@ -98,6 +98,7 @@ def headers(exposure: Exposure, cards: Mapping[str, Any] | None = None) -> tuple
         science["PIXAR_A2"] = (meta.pixel_scale**2, "Nominal pixel area in arcsec^2")
     if exposure.wcs is not None:
         _replace_wcs(science, exposure.wcs)
+        _set_star(science, meta.center)
     elif meta.center is not None:
         science["CRPIX1"], science["CRPIX2"] = exposure.center[0] + 1, exposure.center[1] + 1
     primary["DATAMODL"] = (MODELS.get(exposure.data.ndim, "CubeModel"), "Type of data model")
@@ -106,6 +107,15 @@ def headers(exposure: Exposure, cards: Mapping[str, Any] | None = None) -> tuple
     for line in history_cards(meta.history):
         primary.add_history(line)
     return primary, science
+
+
+def _set_star(header: astrofits.Header, center: tuple[float, float] | None) -> None:
+    """STARCENX/Y (1-based) where the star doesn't stand on the reference pixel."""
+    for key, reference, value in zip(("STARCENX", "STARCENY"), ("CRPIX1", "CRPIX2"), center or (), strict=False):
+        if abs(value + 1 - header[reference]) > 1e-6:
+            header[key] = (value + 1, "Star position, 1-based (px)")
+        else:
+            header.remove(key, ignore_missing=True)
 
 
 def _set(header: astrofits.Header, key: str, value: Any) -> None:

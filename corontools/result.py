@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from corontools.exposure import Exposure
+from corontools.exposure import Exposure, readonly
 
 __all__ = ["Result", "call", "code_of", "fingerprint", "verb"]
 
@@ -35,6 +35,12 @@ class Result:
     """
 
     history: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        for attribute in fields(self):
+            value = getattr(self, attribute.name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, attribute.name, readonly(value))
 
     def with_(self: R, **changes: Any) -> R:
         """Copy with the named attributes changed; the history stays."""
@@ -122,12 +128,14 @@ def code_of(value: Any) -> str:
 
 
 def fingerprint(array: np.ndarray) -> str:
-    """Shape, share of finite values and five percentiles to 4 digits; equal for equal results on any machine.
+    """Shape, share of finite values, five percentiles to 4 digits, and the centre of mass of the values.
+
+    Equal for equal results on any machine. The last number, from -1 to 1, tells an image from its mirror image.
 
     Examples
     --------
     >>> fingerprint(np.arange(12.0).reshape(3, 4))
-    '3x4 100% 0 2.75 5.5 8.25 11'
+    '3x4 100% 0 2.75 5.5 8.25 11 0.3939'
     """
     array = np.asarray(array, np.float64)
     finite = array[np.isfinite(array)]
@@ -135,4 +143,6 @@ def fingerprint(array: np.ndarray) -> str:
     if not finite.size:
         return f"{shape} 0%"
     percentiles = " ".join(f"{value:.4g}" for value in np.percentile(finite, (0, 25, 50, 75, 100)))
-    return f"{shape} {100 * finite.size / array.size:.4g}% {percentiles}"
+    height = finite - finite.min()
+    balance = float(height @ np.linspace(-1, 1, finite.size) / height.sum()) if height.any() else 0.0
+    return f"{shape} {100 * finite.size / array.size:.4g}% {percentiles} {balance:.4f}"

@@ -206,3 +206,22 @@ def test_any_image_keeps_its_numbers_and_its_maker(data, seed):
         np.testing.assert_array_equal(repaired.cube.data[i][good], exposure.cube.data[i][good])
     np.testing.assert_array_equal(data, before)
     assert "px" in exposure._repr_html_()
+
+
+def test_an_exposure_survives_pickling_and_stays_read_only():
+    import pickle
+
+    exposure = Exposure(np.ones((2, 3, 4)), err=np.ones((2, 3, 4)), variances={"rnoise": np.ones((2, 3, 4))})
+    again = pickle.loads(pickle.dumps(exposure))
+    np.testing.assert_array_equal(again.data, exposure.data)
+    assert again.variances["rnoise"].shape == (2, 3, 4)
+    assert not again.data.flags.writeable
+
+
+def test_a_star_off_the_reference_pixel_is_found_again(tmp_path):
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crpix, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [9.0, 9.0], [-1.75e-5, 1.75e-5]
+    exposure = Exposure(np.ones((16, 16)), wcs=wcs, meta=Meta(center=(7.25, 8.5)))
+    assert Exposure.read(exposure.save(tmp_path / "x.fits")).center == (7.25, 8.5)

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "corontools"
 LEVELS = (
-    ("errors", "progress", "arrays", "display"),
+    ("errors", "folder", "progress", "arrays", "display"),
     ("meta", "dq"),
     ("exposure", "fits", "products", "association"),
     ("result",),

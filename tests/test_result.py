@@ -53,8 +53,8 @@ def test_a_call_is_written_as_the_python_that_gives_it_again(arguments, keywords
 
 def test_an_image_in_memory_goes_by_its_fingerprint():
     image = np.arange(12.0).reshape(3, 4)
-    assert call(method, None, image) == "method(array('3x4 100% 0 2.75 5.5 8.25 11'))"
-    assert call(method, None, Exposure(image)) == "method(exposure('3x4 100% 0 2.75 5.5 8.25 11'))"
+    assert call(method, None, image) == "method(array('3x4 100% 0 2.75 5.5 8.25 11 0.3939'))"
+    assert call(method, None, Exposure(image)) == "method(exposure('3x4 100% 0 2.75 5.5 8.25 11 0.3939'))"
 
 
 def test_an_exposure_of_a_file_goes_by_its_call():
@@ -77,7 +77,7 @@ def test_a_verb_keeps_its_name_and_doc():
 
 def test_a_fingerprint_tells_shape_and_finite_share():
     image = np.array([[1.0, np.nan], [np.inf, 3.0]])
-    assert fingerprint(image) == "2x2 50% 1 1.5 2 2.5 3"
+    assert fingerprint(image) == "2x2 50% 1 1.5 2 2.5 3 1.0000"
     assert fingerprint(np.full((2, 3), np.nan)) == "2x3 0%"
     assert fingerprint(image.astype(">f4")) == fingerprint(image)
 
@@ -96,3 +96,8 @@ def test_markup_in_a_history_is_text():
     html = Number(1.0, history=("</script><img src=x onerror=alert(1)>",))._repr_html_()
     assert "<img" not in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_a_fingerprint_tells_an_image_from_its_mirror_image():
+    image = np.random.default_rng(0).random((6, 7))
+    assert fingerprint(image) != fingerprint(image[::-1, ::-1])

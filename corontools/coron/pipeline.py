@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,18 +14,29 @@ from typing import Any, TypeVar
 import numpy as np
 
 from corontools.association import Association
+from corontools.coron.aligned import AlignedRefs
 from corontools.coron.combined import CombinedImage, combine
+from corontools.coron.contrast import ContrastCurve
 from corontools.coron.klip import KlipResult
 from corontools.coron.stack import PSFStack
 from corontools.errors import DataError
 from corontools.exposure import Exposure
+from corontools.folder import staged
 from corontools.products import write_exposure
 from corontools.progress import progress
 from corontools.result import Result, code_of
 
 __all__ = ["Coron3", "coron3", "product_names"]
 
-STEPS = ("reject_outliers", "repair", "align_to", "klip", "contrast", "combine")
+METHODS: dict[str, Callable[..., Any]] = {
+    "reject_outliers": Exposure.reject_outliers,
+    "repair": PSFStack.repair,
+    "align_to": PSFStack.align_to,
+    "klip": AlignedRefs.klip,
+    "contrast": KlipResult.contrast,
+    "combine": combine,
+}
+STEPS = tuple(METHODS)
 Options = Mapping[str, Any] | bool | None
 Cleanable = TypeVar("Cleanable", Exposure, PSFStack)
 
@@ -39,6 +51,8 @@ class Coron3(Result):
     stack : PSFStack
     klips : tuple of KlipResult
         One for each science member.
+    contrasts : tuple of ContrastCurve
+        One for each of them; empty where the step was skipped.
     combined : CombinedImage or None
         None where the step was skipped.
     science, references : tuple of Exposure
@@ -50,6 +64,7 @@ class Coron3(Result):
     asn: Association
     stack: PSFStack
     klips: tuple[KlipResult, ...]
+    contrasts: tuple[ContrastCurve, ...]
     combined: CombinedImage | None
     science: tuple[Exposure, ...]
     references: tuple[Exposure, ...]
@@ -67,23 +82,25 @@ class Coron3(Result):
             made[self._name(klip.target, "psfalign")] = klip.aligned.save
             made[self._name(klip.target, "psfsub")] = klip.save
             made[self._name(klip.target, "snr")] = partial(_write_snr, klip)
-            if self.options["contrast"] is not False:
-                made[self._name(klip.target, "contrast")] = partial(_write_contrast, klip, self.options["contrast"])
+        for klip, curve in zip(self.klips, self.contrasts, strict=False):
+            made[self._name(klip.target, "contrast")] = curve.save
         if self.combined is not None:
             made[f"{self.asn.product}_i2d.fits"] = partial(self.combined.save, cards=self._asn_cards)
         return made
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> tuple[Path, ...]:
-        """Write every product into `folder`, which is made if need be.
+        """Write every product into `folder`, which is made if need be: all of them, or none if one fails.
 
         Raises
         ------
         FileExistsError
             If a product is there already and `overwrite` is False; nothing is written then.
         """
-        folder = prepare_folder(folder, self.products(), overwrite=overwrite)
-        items = progress(list(self.products().items()), "save", "product")
-        return tuple(write(folder / name, overwrite=overwrite) for name, write in items)
+        products = self.products()
+        with staged(folder, list(products), overwrite=overwrite) as part:
+            for name, write in progress(list(products.items()), "save", "product"):
+                write(part / name)
+        return tuple(Path(folder) / name for name in products)
 
     @property
     def _asn_cards(self) -> dict[str, str]:
@@ -144,18 +161,21 @@ def coron3(
     options = {step: {} if o in (None, True) else o for step, o in zip(STEPS, given, strict=True)}
     if options["klip"] is False:
         raise DataError("klip can't be skipped; use PSFStack and align_to for alignment alone")
+    _check_keywords(options)
     _unique_names(asn)
     mask = asn.psfmask if psfmask is None else psfmask
     science = tuple(_cleaned(exposure, options) for exposure in asn.science)
     cleaned = _cleaned(PSFStack.from_asn(asn), options)
     stack = cleaned if options["repair"] is False else cleaned.repair(**_keywords(options["repair"]))
     klips = tuple(_subtracted(stack, target, mask, options) for target in science)
+    chosen = options["contrast"]
+    contrasts = () if chosen is False else tuple(klip.contrast(**_keywords(chosen)) for klip in klips)
     combined = None if options["combine"] is False else _combined(klips, options)
     written = {"psfmask": psfmask if psfmask is not None else {}, **options}
     changed = "".join(f", {name}={code_of(value)}" for name, value in written.items() if not _default(value))
     history = (f"coron3({code_of(asn)}{changed})",)
     references = _flagged(asn.references, cleaned)
-    return Coron3(asn, stack, klips, combined, science, references, options, history=history)
+    return Coron3(asn, stack, klips, contrasts, combined, science, references, options, history=history)
 
 
 def product_names(
@@ -168,6 +188,15 @@ def product_names(
     names += [_product_name(asn, path.name, "crfints") for path in members if reject_outliers is not False]
     names += [_product_name(asn, path.name, suffix) for path in asn.science_paths for suffix in suffixes]
     return (*names, *([f"{asn.product}_i2d.fits"] if combine is not False else []))
+
+
+def _check_keywords(options: Mapping[str, Any]) -> None:
+    """Refuse a keyword that a step doesn't have before anything is computed."""
+    for step, method in METHODS.items():
+        known = list(inspect.signature(method).parameters)[1:]
+        wrong = sorted(set(_keywords(options[step])) - set(known))
+        if wrong:
+            raise DataError(f"step {step} has no keyword {', '.join(wrong)} (it has: {', '.join(known)})")
 
 
 def _cleaned(images: Cleanable, options: Mapping[str, Any]) -> Cleanable:
@@ -195,10 +224,6 @@ def _write_snr(klip: KlipResult, path: Path, *, overwrite: bool = False) -> Path
     return write_exposure(klip.snr, path, cards={"S_KLIP": "COMPLETE", "S_HLSP": "COMPLETE"}, overwrite=overwrite)
 
 
-def _write_contrast(klip: KlipResult, options: Options, path: Path, *, overwrite: bool = False) -> Path:
-    return klip.contrast(**_keywords(options)).save(path, overwrite=overwrite)
-
-
 def _keywords(chosen: Any) -> dict[str, Any]:
     return dict(chosen or {})
 
@@ -222,18 +247,3 @@ def _unique_names(asn: Association) -> None:
     twice = sorted({root for root in roots if roots.count(root) > 1})
     if twice:
         raise DataError(f"association {asn.id!r}: members share the name {', '.join(twice)}, so would their products")
-
-
-def prepare_folder(folder: str | os.PathLike[str], names: Any, *, overwrite: bool) -> Path:
-    """Make the output folder; refuse before the first byte if a product is there already."""
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file, not a folder; name another")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"folder {folder} can't be made: {error.strerror}; name another") from error
-    there = [name for name in names if (folder / name).exists()]
-    if there and not overwrite:
-        raise FileExistsError(f"{folder} holds {', '.join(there)} already; choose another folder or overwrite them")
-    return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +45,12 @@ class Subspace:
     eigenvalues: np.ndarray
     scores: np.ndarray
     factors: np.ndarray
+
+    def __post_init__(self) -> None:
+        for attribute in fields(self):
+            value = getattr(self, attribute.name)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
 
     def coefficients(self, modes: int) -> np.ndarray:
         """Coefficients (n, k + 1) of the constant and the first modes for each integration."""

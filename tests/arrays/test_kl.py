@@ -137,3 +137,14 @@ def test_unknown_variance_stays_unknown_and_spreads_nowhere():
     variance[7] = np.nan
     out = kl.row_variance(basis, variance)
     assert np.flatnonzero(np.isnan(out)).tolist() == [7]
+
+
+def test_an_image_without_its_core_is_imputed_on_a_common_zero_point():
+    rng = np.random.default_rng(4)
+    pattern = np.exp(-np.linspace(0, 6, 900)) * 1000
+    truth = rng.uniform(0.8, 1.2, (12, 1)) * pattern + rng.normal(size=(12, 900))
+    good = np.ones(truth.shape, bool)
+    good[3, :80] = False
+    filled = kl.prepare(truth, good, pixels=np.arange(900))
+    expected = truth - truth.mean(axis=1, keepdims=True)
+    assert abs(np.mean((filled - expected)[3, :80])) < 2

@@ -63,3 +63,13 @@ def test_bad_pixels_take_no_part():
 
 def test_a_constant_series_has_no_outlier():
     assert not temporal(np.ones((4, 8, 8)), good=np.ones((4, 8, 8), bool)).any()
+
+
+@pytest.mark.parametrize("n_int", [3, 4, 5, 8])
+def test_clusters_of_hits_are_found(n_int):
+    cube = speckles(n_int, 0.02)
+    places = [(1, 10, 12), (0, 40, 20), (2, 50, 50), (1, 30, 44)]
+    for i, y, x in places:
+        cube[i, y : y + 3, x : x + 3] += 1500
+    found = temporal(cube, good=np.isfinite(cube), err=np.ones_like(cube))
+    assert all(found[i, y : y + 3, x : x + 3].all() for i, y, x in places)

@@ -107,3 +107,20 @@ def test_the_product_of_a_shared_set_is_a_cube_and_else_has_four_axes(sim, tmp_p
         last = aligned[1].data.astype(np.float32)
         np.testing.assert_array_equal(product.data[1] if to == "each" else product.data, last)
         assert [e.name for e in product.extensions] == ["SHIFTS"]
+
+
+def test_selection_in_another_order_keeps_shifts_with_their_references(sim):
+    aligned = PSFStack.from_exposures(sim.references).repair().align_to(sim.science[0], mask=sim.psfmask)
+    turned = aligned.select([4, 1, 1])
+    assert turned.stack.members == (aligned.stack.members[1], aligned.stack.members[4])
+    np.testing.assert_array_equal(turned.shifts, aligned.shifts[:, [1, 4]])
+
+
+def test_flagged_pixels_of_references_are_filled_before_they_are_shifted(lone_star):
+    science, reference = lone_star
+    hot = np.zeros(reference.shape, bool)
+    hot[:, 30, 20] = True
+    wild = reference.with_(data=np.where(hot, 1e5, reference.data)).mask(hot)
+    aligned = PSFStack.from_exposures([wild]).align_to(science)
+    np.testing.assert_allclose(aligned.shifts, 0, atol=0.02)
+    assert np.nanmax(aligned[0].data) < 2 * np.nanmax(reference.data)

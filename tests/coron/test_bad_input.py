@@ -357,7 +357,7 @@ def run(tiny_asn) -> Coron3:
 def test_existing_products_are_kept_and_nothing_is_written(run, tmp_path):
     name = list(run.products())[3]
     (tmp_path / name).write_text("precious")
-    with pytest.raises(FileExistsError, match=f"holds {name} already; choose another folder or overwrite"):
+    with pytest.raises(FileExistsError, match=f"holds {name} already; choose another folder"):
         run.save(tmp_path)
     assert os.listdir(tmp_path) == [name]
     assert (tmp_path / name).read_text() == "precious"
@@ -445,15 +445,12 @@ FULL_DISK = """
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="the system has no limit of file sizes")
 @pytest.mark.parametrize("limit", [3000, 60000])
-def test_a_disk_that_is_full_in_the_middle_of_a_run_leaves_whole_products_alone(tiny_asn, run, tmp_path, limit):
+def test_a_disk_that_is_full_in_the_middle_of_a_run_leaves_nothing(tiny_asn, tmp_path, limit):
     script, out = textwrap.dedent(FULL_DISK), tmp_path / "out"
     command = [sys.executable, "-c", script, str(tiny_asn), str(out), str(limit)]
     told = subprocess.run(command, capture_output=True, text=True, check=True)
     assert told.stdout.startswith("OSError")
-    assert {p.name for p in out.iterdir()} < set(run.products())
-    for path in out.iterdir():
-        assert fits.read(path)
-        assert path.stat().st_size <= limit
+    assert not out.exists()
 
 
 # --- text from headers on a page
@@ -561,6 +558,7 @@ def check_combination(klip: KlipResult) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*modes asked for:UserWarning")
 @pytest.mark.filterwarnings("ignore:no star light:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*could not be aligned well:UserWarning")
 @given(data=st.data())
 def test_any_exposures_give_a_subtraction_or_a_data_error(data):
     shape = data.draw(st.tuples(st.integers(3, 22), st.integers(3, 22)))
@@ -585,7 +583,7 @@ def test_any_exposures_give_a_subtraction_or_a_data_error(data):
 
 
 @pytest.mark.filterwarnings("ignore:no star light:UserWarning")
-@pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")  # see the expected failures below
+@pytest.mark.filterwarnings("ignore:.*could not be aligned well:UserWarning")
 @given(data=st.data(), to=st.sampled_from(["none", "first"]))
 def test_any_result_has_a_card(data, to):
     shape = data.draw(st.tuples(st.integers(8, 16), st.integers(8, 16)))
@@ -618,11 +616,13 @@ def gaussians(n: int, shape: tuple[int, int] = (16, 16), **planes) -> Exposure:
     return Exposure(data, wcs=wcs, meta=Meta(filename="x.fits"), **planes)
 
 
-def test_an_alignment_on_too_few_pixels_still_has_a_card():
-    aligned = stacked(gaussians(3, (5, 3))).align_to(gaussians(1, (5, 3)), mask=np.ones((5, 3)))
+def test_an_alignment_on_too_few_pixels_is_told_and_still_has_a_card():
+    with pytest.warns(UserWarning, match=r"reference\(s\) \[0, 1, 2\] could not be aligned well \(TOO_FEW_PIXELS\)"):
+        aligned = stacked(gaussians(3, (5, 3))).align_to(gaussians(1, (5, 3)), mask=np.ones((5, 3)))
     assert "flagged" in repr(aligned)
 
 
+@pytest.mark.filterwarnings("ignore:.*could not be aligned well:UserWarning")
 def test_a_reference_whose_shift_is_unknown_is_named():
     aligned = stacked(gaussians(3, (5, 3))).align_to(gaussians(1, (5, 3)), mask=np.ones((5, 3)))
     with pytest.raises(DataError, match="reference"):

@@ -102,9 +102,10 @@ def test_one_reference_works_and_says_what_its_error_holds():
     one = PSFStack.from_exposures([reference.select([0])]).align_to(science, to="none").klip(1)
     expected = plain_klip(np.asarray(science.data[0], float), np.asarray(reference.data[:1], float), 1)
     np.testing.assert_allclose(one.frames[0], expected, atol=1e-6)
-    speckle, photon = one.noise
-    assert not speckle.any()
-    assert (photon > 0).all()
+    shared, own = one.noise
+    amount = float(one.subspaces[0].weights[0, 0] * one.subspaces[0].coefficients(1)[0, 1])
+    np.testing.assert_allclose(shared[0], amount**2 * np.square(reference.err[0], dtype=float), rtol=1e-6)
+    assert (own > 0).all()
 
 
 def test_no_error_anywhere_gives_no_photon_noise():
@@ -196,3 +197,32 @@ def test_nothing_of_the_input_is_changed(sim):
         PSFStack.from_exposures(sim.references).repair().align_to(sim.science[0]).klip(3).err.sum()
     for exposure, data in zip((*sim.science, *sim.references), before, strict=True):
         np.testing.assert_array_equal(exposure.data, data)
+
+
+def test_references_of_one_exposure_do_not_vouch_for_each_other():
+    """Eight exposures of five integrations that share their speckles: errors hold as for eight references."""
+    beyond, n_seed = dict.fromkeys((1, 8, 40), 0.0), 6
+    rng = np.random.default_rng(5)
+    for seed in range(n_seed):
+        science, reference = null(4, 8, seed=seed, shape=49)
+        exposures = []
+        for i in range(8):
+            data = reference.data[[i] * 5] + rng.normal(size=(5, 49, 49)) * reference.err[i]
+            meta = reference.meta.with_(filename=f"{i}.fits")
+            exposures.append(Exposure(data, err=reference.err[[i] * 5] * np.sqrt(2), meta=meta))
+        result = PSFStack.from_exposures(exposures).align_to(science, to="none").klip(40, zones="full")
+        for k in beyond:
+            beyond[k] += np.mean(np.abs(result.at(k).snr.data) > 3) / n_seed
+    for k, rate in beyond.items():
+        assert rate < 2 * 2 * stats.t.sf(3, 8), f"{k} modes: {rate:.4f}"
+
+
+def test_the_error_of_a_flagged_pixel_has_no_say():
+    science, reference, aligned = whole()
+    clean = np.nanmedian(aligned.klip(4).err)
+    err = np.array(science.err)
+    flagged = np.zeros(science.shape, bool)
+    flagged[:, 20, 20], err[:, 20, 20] = True, 1e9
+    wild = science.with_(err=err).mask(flagged)
+    again = PSFStack.from_exposures([reference]).align_to(wild, to="none").klip(4)
+    assert np.nanmedian(again.err) == pytest.approx(clean, rel=0.01)

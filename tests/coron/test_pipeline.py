@@ -90,3 +90,16 @@ def test_input_files_stay_as_they_are(asn, tmp_path):
         warnings.simplefilter("ignore")
         coron3(asn).save(tmp_path / "out")
     assert {path.name: path.read_bytes() for path in asn.parent.iterdir()} == before
+
+
+@pytest.mark.parametrize("wrong", [{"klip": {"mode": 3}}, {"contrast": {"widht": 2}}, {"combine": {"to": "sky"}}])
+def test_a_misspelt_keyword_is_refused_before_anything_is_computed(asn, wrong):
+    with pytest.raises(DataError, match=f"step {next(iter(wrong))} has no keyword"):
+        coron3(asn, **wrong)
+
+
+def test_results_cannot_be_written_into(result):
+    klip = result.klips[0]
+    for array in (klip.zones, klip.frames, klip.subspaces[0].basis, klip.aligned.mask, result.combined.weight):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0

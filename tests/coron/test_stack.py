@@ -95,3 +95,19 @@ def test_the_chain_is_recorded(sim):
     stack = PSFStack.from_exposures([cube(3)]).reject_outliers(4).repair(box=5).select([0, 1])
     assert stack.history[1:] == (".reject_outliers(4)", ".repair(5)", ".select([0, 1])")
     assert stack.history[0].startswith("PSFStack.from_exposures([exposure('3x12x10")
+
+
+def test_references_of_one_star_or_exposure_form_a_group():
+    def one(target, filename):
+        return cube(2, target=target, filename=filename)
+
+    stars = [one("A", "1"), one("A", "2"), one("B", "3"), one("C", "4")]
+    assert PSFStack.from_exposures(stars).groups.tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
+    exposures = [one("A", "1"), one("A", "2"), one("B", "3")]
+    assert PSFStack.from_exposures(exposures).groups.tolist() == [0, 0, 1, 1, 2, 2]
+    assert PSFStack.from_exposures(exposures[:2]).groups.tolist() == [0, 1, 2, 3]
+
+
+def test_the_most_correlated_need_an_image_to_be_like():
+    with pytest.raises(DataError, match="needs both"):
+        PSFStack.from_exposures([cube(3)]).select(best=2)

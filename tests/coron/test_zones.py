@@ -36,7 +36,7 @@ def test_edges_must_increase(edges):
 def test_empty_labels_and_sectors_are_refused():
     with pytest.raises(DataError, match="not all 0"):
         Zones.from_labels(np.zeros((4, 4), int))
-    with pytest.raises(DataError, match="at least one sector"):
+    with pytest.raises(DataError, match="at least one, found 0"):
         Zones.annuli([0, 4], sectors=0)
 
 
