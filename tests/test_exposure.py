@@ -219,8 +219,6 @@ def test_an_exposure_survives_pickling_and_stays_read_only():
 
 
 def test_a_star_off_the_reference_pixel_is_found_again(tmp_path):
-    from astropy.wcs import WCS
-
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crpix, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [9.0, 9.0], [-1.75e-5, 1.75e-5]
     exposure = Exposure(np.ones((16, 16)), wcs=wcs, meta=Meta(center=(7.25, 8.5)))
