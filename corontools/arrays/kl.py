@@ -25,7 +25,7 @@ __all__ = [
 # eigenvalues below this share of the largest are rounding noise of the Gram matrix
 RANK = 1e-13
 # pixels handled at a time, so that no matrix of the size of the references is made
-BLOCK = 8192
+BLOCK = 4096
 
 
 def prepare(images: np.ndarray, good: np.ndarray, *, pixels: np.ndarray) -> np.ndarray:

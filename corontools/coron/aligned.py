@@ -126,22 +126,23 @@ class AlignedRefs(Result):
         """Where the references of `aligned[i]` were measured, not filled or outside; bool (n_ref, y, x)."""
         if not self.shifts[i].any():
             return self._filled.good
-        dq, out = self._filled.flags() & BAD, np.empty(self._filled.shape, bool)
-        for good, flags, shift in zip(out, dq, self.shifts[i], strict=True):
-            good[:] = shift_flags(flags, shift, outside=OUTSIDE) == 0
+        dq, out = self._filled.dq, np.empty(self._filled.shape, bool)
+        flags = np.zeros(self._filled.shape, np.uint32) if dq is None else dq
+        for good, flag, shift in zip(out, flags, self.shifts[i], strict=True):
+            good[:] = shift_flags(flag & BAD, shift, outside=OUTSIDE) == 0
         return out
 
-    def variance(self, i: int) -> np.ndarray | None:
-        """Variance of `aligned[i]`, (n_ref, y, x); None where no error is known."""
+    def variance(self, i: int, pixels: np.ndarray) -> np.ndarray | None:
+        """Variance of `aligned[i]` at flat indices, (n_ref, n_pix); None where no error is known."""
         exposure = self._filled
         if exposure.err is None and not exposure.variances:
             return None
-        out = np.empty(exposure.shape, np.float32)
+        out = np.empty((self.n_ref, pixels.size), np.float32)
         for ref, shift in enumerate(self.shifts[i]):
             variance = exposure.select(ref).variance
             assert variance is not None  # there is one, as there are errors or variances
             # the error of a bad pixel may be anything
-            out[ref] = shift_variance(np.where(exposure.good[ref], variance[0], np.nan), shift)
+            out[ref] = shift_variance(np.where(exposure.good[ref], variance[0], np.nan), shift).flat[pixels]
         return out
 
     def _flags(self, i: int) -> np.ndarray:
@@ -150,10 +151,11 @@ class AlignedRefs(Result):
     def _shifted(self, i: int) -> Exposure:
         if not self.shifts[i].any():
             return self._filled
-        variance = self.variance(i)
+        shape = self._filled.shape
+        variance = self.variance(i, np.arange(shape[1] * shape[2]))
         return Exposure(
             data=self.frames(i),
-            err=None if variance is None else np.sqrt(variance),
+            err=None if variance is None else np.sqrt(variance).reshape(shape),
             dq=self._flags(i),
             meta=self._filled.meta.with_(history=()),
         )

@@ -47,7 +47,7 @@ def _zone_noise(result: KlipResult, space: Subspace, tail: float | None) -> _Zon
     first, k = space.integrations[0], min(result.modes, len(space.basis))
     groups = result.aligned.stack.groups
     images, good = ReferenceRows.of(result.aligned, first).zone(space.pixels)
-    variance = _zone_variance(result.aligned.variance(first), space.pixels)
+    variance = result.aligned.variance(first, space.pixels)
     made = kl.leave_one_out(images @ images.T, k, groups=groups) if len(images) > 1 else None
     tail = tail_factor(images, k, groups=groups) if tail is None else tail
     amounts = kl.reference_weights(space.weights, space.coefficients(k)[:, 1:])
@@ -65,10 +65,6 @@ def _zone_noise(result: KlipResult, space: Subspace, tail: float | None) -> _Zon
         speckle = smooth_positive(power - known, space.pixels, result.zones.shape)
         parts.append(_split(tail**2 * power, known, speckle, model, own))
     return _ZoneNoise(parts, tail)
-
-
-def _zone_variance(variance: np.ndarray | None, pixels: np.ndarray) -> np.ndarray | None:
-    return None if variance is None else variance.reshape(len(variance), -1)[:, pixels]
 
 
 def _flux_ratio(values: np.ndarray, good: np.ndarray, images: np.ndarray) -> np.ndarray:

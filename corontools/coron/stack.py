@@ -169,7 +169,8 @@ class PSFStack(Result):
             Science exposure.
         to : str
             "each": every reference to every integration, as the `align_refs` task says. "first", "mean": to the first
-            integration or to the mean of all, one set for all. "none": the references are aligned already.
+            integration or to the mean of all, one set for all: errors then leave out the jitter between
+            integrations. "none": the references are aligned already.
         mask : ndarray or Exposure, shape (y, x), optional
             Weight of each pixel in the fit, 1 = use (JWST's psfmask: the transmission of the coronagraph). Without
             it, the weight is made from the data, see `arrays.register.default_weight`.
