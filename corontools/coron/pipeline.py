@@ -171,10 +171,7 @@ def coron3(
     chosen = options["contrast"]
     contrasts = () if chosen is False else tuple(klip.contrast(**_keywords(chosen)) for klip in klips)
     combined = None if options["combine"] is False else _combined(klips, options)
-    written = {"psfmask": psfmask if psfmask is not None else {}, **options}
-    changed = "".join(f", {name}={code_of(value)}" for name, value in written.items() if not _default(value))
-    history = (f"coron3({code_of(asn)}{changed})",)
-    references = _flagged(asn.references, cleaned)
+    references, history = _flagged(asn.references, cleaned), (_written(asn, psfmask, options),)
     return Coron3(asn, stack, klips, contrasts, combined, science, references, options, history=history)
 
 
@@ -228,8 +225,11 @@ def _keywords(chosen: Any) -> dict[str, Any]:
     return dict(chosen or {})
 
 
-def _default(option: Any) -> bool:
-    return isinstance(option, Mapping) and not option
+def _written(asn: Association, psfmask: np.ndarray | Exposure | None, options: Mapping[str, Any]) -> str:
+    """The call of `coron3`, without what was left at its default."""
+    mask = {} if psfmask is None else {"psfmask": psfmask}
+    changed = {step: chosen for step, chosen in options.items() if chosen is False or len(chosen)}
+    return f"coron3({code_of(asn)}{''.join(f', {k}={code_of(v)}' for k, v in (mask | changed).items())})"
 
 
 def _product_name(asn: Association, filename: str, suffix: str) -> str:
