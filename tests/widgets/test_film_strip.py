@@ -1,0 +1,40 @@
+"""Thumbnails of which some are ticked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import traitlets as tl
+
+from corontools.errors import DataError
+from corontools_widgets.film_strip import FilmStrip
+
+
+@pytest.fixture
+def strip():
+    made = FilmStrip(
+        np.random.default_rng(1).normal(size=(3, 20, 20)), [["a", "r 0.99"], ["<b>"], ["c"]], label="references"
+    )
+    yield made
+    made.close()
+
+
+def test_all_are_ticked_at_first_and_the_pictures_are_one_png(strip):
+    assert strip.kept == [True, True, True]
+    assert strip._sprite.startswith(b"\x89PNG")
+    assert strip.captions[1] == ["<b>"]
+
+
+def test_a_change_in_the_browser_reaches_python(strip):
+    seen = []
+    strip.observe(lambda change: seen.append(change["new"]), "kept")
+    strip.set_state({"kept": [True, False, True], "chosen": 2})
+    assert seen == [[True, False, True]]
+    assert strip.chosen == 2
+
+
+def test_as_many_ticks_and_captions_as_frames(strip):
+    with pytest.raises(tl.TraitError, match="3 frames"):
+        strip.kept = [True]
+    with pytest.raises(DataError, match="2 frames, but 1 captions"):
+        FilmStrip(np.zeros((2, 8, 8)), [["a"]], label="references")

@@ -1,0 +1,90 @@
+// Thumbnails of a stack: a click or the arrow keys choose one, its box or the space bar ticks it.
+// Captions come from headers: they are set as text, never as markup.
+
+/** Make an element with attributes and children. */
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+/** One frame: picture, box and captions. */
+function frame(model, index, url, actions) {
+  const picture = make("div", { class: "ct-strip-picture" });
+  picture.style.backgroundImage = `url(${url})`;
+  picture.style.backgroundPosition = `${-64 * index}px 0`;
+  const lines = model.get("captions")[index].map((text) => {
+    const line = make("span");
+    line.textContent = text;
+    line.title = text;
+    return line;
+  });
+  const item = make("div", { role: "option", tabindex: -1, class: "ct-strip-item" }, picture, ...lines);
+  if (model.get("tickable")) {
+    const box = make("input", { type: "checkbox", tabindex: -1, "aria-hidden": "true" });
+    box.addEventListener("click", (event) => event.stopPropagation());
+    box.addEventListener("change", () => actions.tick(index));
+    item.prepend(box);
+  }
+  item.addEventListener("click", () => actions.choose(index));
+  return item;
+}
+
+function render({ model, el }) {
+  const url = URL.createObjectURL(new Blob([model.get("_sprite")], { type: "image/png" }));
+  const list = make("div", { role: "listbox", "aria-multiselectable": "true", class: "ct-strip" });
+  const words = make("div", { class: "ct-strip-words", "aria-live": "polite" });
+  const count = model.get("captions").length;
+
+  const choose = (index, focus = true) => {
+    model.set("chosen", Math.max(0, Math.min(count - 1, index)));
+    model.save_changes();
+    if (focus) items[model.get("chosen")].focus({ preventScroll: false });
+  };
+  const tick = (index) => {
+    const kept = [...model.get("kept")];
+    kept[index] = !kept[index];
+    model.set("kept", kept);
+    model.save_changes();
+  };
+  const items = Array.from({ length: count }, (_, index) => frame(model, index, url, { choose, tick }));
+  list.append(...items);
+
+  const show = () => {
+    const [chosen, kept, flagged] = ["chosen", "kept", "flagged"].map((name) => model.get(name));
+    items.forEach((item, index) => {
+      item.setAttribute("aria-selected", String(kept[index]));
+      item.setAttribute("tabindex", index === chosen ? "0" : "-1");
+      item.classList.toggle("ct-chosen", index === chosen);
+      item.classList.toggle("ct-left-out", !kept[index]);
+      item.classList.toggle("ct-flagged", flagged.includes(index));
+      const box = item.querySelector("input");
+      if (box) box.checked = kept[index];
+    });
+    const ticked = kept.filter(Boolean).length;
+    words.textContent = model.get("tickable") ? `${ticked} of ${count} ${model.get("label")} used` : "";
+    list.setAttribute("aria-label", model.get("label"));
+  };
+
+  const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1, Home: -count, End: count };
+  list.addEventListener("keydown", (event) => {
+    const chosen = model.get("chosen");
+    if (event.key in steps) choose(chosen + steps[event.key]);
+    else if (event.key === " " && model.get("tickable")) tick(chosen);
+    else return;
+    // the notebook has meanings of its own for these keys
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  for (const name of ["chosen", "kept", "flagged"]) model.on(`change:${name}`, show);
+  show();
+  el.append(words, list);
+  return () => {
+    for (const name of ["chosen", "kept", "flagged"]) model.off(`change:${name}`, show);
+    URL.revokeObjectURL(url);
+  };
+}
+
+export default { render };

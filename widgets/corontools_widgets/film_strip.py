@@ -1,0 +1,99 @@
+"""FilmStrip: thumbnails of a stack, of which one is chosen and some are ticked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets as tl
+from numpy.typing import ArrayLike
+
+from corontools.display.sprite import sprite
+from corontools.errors import DataError
+
+__all__ = ["FilmStrip"]
+
+HERE = Path(__file__).parent
+
+
+class FilmStrip(anywidget.AnyWidget):
+    """Thumbnails with captions in a row that wraps.
+
+    A click or the arrow keys choose a frame, its box or the space bar ticks it. All of it happens in the browser;
+    Python is told.
+
+    Parameters
+    ----------
+    images : iterable of array_like, shape (y, x)
+        Frames, taken one by one.
+    captions : sequence of sequence of str
+        Lines under each; shown as text, whatever they hold.
+    label : str
+        What the frames are ("references").
+    kept : sequence of bool, optional
+        Which are ticked; all by default.
+    tickable : bool
+        Whether there are boxes.
+
+    Attributes
+    ----------
+    chosen : int
+        Frame last chosen.
+    kept : list of bool
+    flagged : list of int
+        Frames that are marked as doubtful.
+
+    Raises
+    ------
+    DataError
+        If captions or ticks are not as many as the images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> strip = FilmStrip(np.random.default_rng(1).normal(size=(3, 32, 32)), [["a"], ["b"], ["c"]], label="references")
+    >>> strip.kept
+    [True, True, True]
+    >>> strip.close()
+    """
+
+    _esm = HERE / "film_strip.js"
+    _css = HERE / "film_strip.css"
+
+    chosen = tl.Int(0).tag(sync=True)
+    kept = tl.List(tl.Bool()).tag(sync=True)
+    flagged = tl.List(tl.Int()).tag(sync=True)
+    captions = tl.List(tl.List(tl.Unicode())).tag(sync=True)
+    label = tl.Unicode("").tag(sync=True)
+    tickable = tl.Bool(True).tag(sync=True)
+    _sprite = tl.Bytes(b"").tag(sync=True)
+
+    def __init__(
+        self,
+        images: Iterable[ArrayLike],
+        captions: Sequence[Sequence[str]],
+        *,
+        label: str,
+        kept: Sequence[bool] | None = None,
+        tickable: bool = True,
+        **traits: Any,
+    ) -> None:
+        frames = list(images)
+        if len(captions) != len(frames) or (kept is not None and len(kept) != len(frames)):
+            raise DataError(f"{len(frames)} frames, but {len(captions)} captions; give one of each")
+        super().__init__(
+            captions=[[str(line) for line in lines] for lines in captions],
+            kept=[True] * len(frames) if kept is None else [bool(tick) for tick in kept],
+            label=label,
+            tickable=tickable,
+            _sprite=sprite(frames),
+            **traits,
+        )
+
+    @tl.validate("kept")
+    def _as_many(self, proposal: Any) -> Any:
+        if self.captions and len(proposal["value"]) != len(self.captions):
+            raise tl.TraitError(f"{len(self.captions)} frames, found {len(proposal['value'])} ticks")
+        return proposal["value"]
