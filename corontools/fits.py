@@ -27,6 +27,7 @@ __all__ = ["Extension", "Plane", "atomic", "read", "write", "write_planes"]
 
 BLOCK = 2880
 UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
+PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 # what astropy and the unpackers raise on a damaged file
 UNREADABLE = (
     OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError,
@@ -144,6 +145,8 @@ def _check_end(rest: np.ndarray, last: str, path: Path) -> None:
 def atomic(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it when the block ends well, remove it when it doesn't.
 
+    A file whose name ends in .gz, .bz2 or .xz is packed so.
+
     Raises
     ------
     FileExistsError
@@ -156,6 +159,8 @@ def atomic(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator
     part = _part(path)
     try:
         yield part
+        if path.suffix in PACK:
+            part.write_bytes(PACK[path.suffix](part.read_bytes()))
         _flush(part)
         _refuse_existing(path, overwrite)
         # mkstemp makes private files; a product follows the user's umask like any other file

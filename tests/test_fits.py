@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from corontools import fits
 from corontools.errors import DataError
+from corontools.exposure import Exposure
 
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 
@@ -95,6 +96,16 @@ def test_a_packed_file_with_changed_bytes_is_refused(whole, tmp_path):
     path.write_bytes(packed)
     with pytest.raises(DataError, match=r"x\.fits\.gz can't be read"):
         fits.read(path)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_name_that_says_packed_is_packed(tmp_path, suffix):
+    path = tmp_path / f"x.fits.{suffix}"
+    exposure = Exposure(np.arange(48.0, dtype=np.float32).reshape(3, 4, 4))
+    exposure.save(path)
+    assert not path.read_bytes().startswith(b"SIMPLE")
+    np.testing.assert_array_equal(Exposure.read(path).data, exposure.data)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_tile_compressed_image_is_unpacked(tmp_path):
