@@ -9,6 +9,10 @@ with R interpolated by its Fourier series. The weight enters as a multiplier of 
 align_refs step of the JWST pipeline, hence squared. Pixels where S is bad, where R moved by the nearest
 whole shift is bad, or whose source lies outside the frame, are left out of the sum.
 
+Least squares take the model, here R, for free of noise. Noise in it lowers beta, and where the weight cuts
+through the speckles a wrong beta moves d. So if S is clearly the less noisy of the two, it is the model, and the
+same sum is taken of R(x) - S(x + d) / beta, with w moved by the nearest whole shift; see docs/alignment.md.
+
 The shift is the one to give to `corontools.arrays.shift.shift_image` to bring the reference onto the
 science; the JWST pipeline shifts the science onto the reference and finds the opposite sign.
 """
@@ -20,16 +24,19 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntFlag
-from itertools import chain
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-from corontools.arrays._register_kernels import Model, Reference, Science, covariance, dot, minimise, search
+from corontools.arrays.repair import fill
 from corontools.arrays.shift import spectrum
 from corontools.errors import DataError
+
+if TYPE_CHECKING:  # numba is loaded when something is fitted
+    from corontools.arrays._register_fit import Fixed, Model, Moving
 
 __all__ = ["Quality", "Registration", "default_weight", "register", "register_pairs"]
 
@@ -45,6 +52,13 @@ GOOD_FRACTION, SURE_FRACTION = 0.5, 0.9
 START_RANGE = 1.5
 #: Shortest side in pixels of images that are searched in bins of two pixels first.
 COARSE_FROM = 128
+#: The science image is the model if its variance of the noise is this many times lower than the reference's,
+#: and the latter is a larger fraction of the image's variance than this: that is by how much it lowers beta.
+CLEARLY_NOISIER, NOISE_THAT_MATTERS = 2.0, 1e-4
+#: Rows at most that the noise is measured in.
+SAMPLED_ROWS = 40
+#: Science images whose transforms are kept while they serve one reference after the other.
+SHARED_MODELS = 4
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -182,10 +196,14 @@ def register(
     >>> fit.shift.round(5), round(float(fit.scale), 5), Quality(int(fit.quality))
     (array([ 5.3, -2.1]), 2.0, <Quality.GOOD: 0>)
     """
-    prepared = _reference(reference, good_reference)
-    target = _science(science, _power(weight, prepared.image.shape), good_science, variance)
+    moving = _reference(reference, good_reference)
+    power = _power(weight, moving.image.shape)
+    fixed = _science(science, power, good_science, variance)
     begin = None if start is None else np.asarray(start, dtype=np.float64)
-    return _register(prepared, target, begin, max_shift)[0]
+    starts = _starts(moving, fixed, begin, max_shift)
+    if not _is_noisy(moving, power, [_noise(fixed, fixed.power)]):
+        return _register(_reference_model(moving), fixed, starts, max_shift)[0]
+    return _inverted(_register(_science_model(fixed), moving, map(np.negative, starts), max_shift)[0])
 
 
 def register_pairs(
@@ -237,21 +255,30 @@ def register_pairs(
         for i, frame in enumerate(frames)
     ]
 
-    def fits(ref: int, start: Registration | None = None) -> list[Registration]:
-        prepared = _reference(stack[ref], _nth(good_references, ref), f"reference {ref}")
+    noise = [_noise(target, target.power) for target in targets]
+    science_model = lru_cache(SHARED_MODELS)(lambda i: _science_model(targets[i]))
+    first = _reference(stack[0], _nth(good_references, 0), "reference 0")
+    # references of a dither lie within a pixel of each other; a start that doesn't fit is searched anew
+    start = next(_starts(first, targets[0], None, max_shift))
+
+    def fits(ref: int) -> list[Registration]:
+        image = _reference(stack[ref], _nth(good_references, ref), f"reference {ref}") if ref else first
+        noisy = _is_noisy(image, power, noise)
+        moving, model = None if noisy else _reference_model(image), None
         done: list[Registration] = []
-        model = None
-        for target in targets:
-            begin, sure = _continuing(done[-1] if done else start)
-            fit, model = _register(prepared, target, begin, max_shift, model=model, sure=sure)
-            done.append(fit)
+        for i, target in enumerate(targets):
+            begin, sure = _continuing(done[-1]) if done else (start, SURE_FRACTION)
+            starts = _starts(image, target, begin, max_shift)
+            if moving is None:
+                fit, _ = _register(science_model(i), image, map(np.negative, starts), max_shift, sure=sure)
+                done.append(_inverted(fit))
+            else:
+                fit, model = _register(moving, target, starts, max_shift, model=model, sure=sure)
+                done.append(fit)
         return done
 
-    first = fits(0)
-    # references of a dither lie within a pixel of each other; a start that doesn't fit is searched anew
-    others = range(1, len(stack))
     with ThreadPoolExecutor(_processors()) as pool:
-        rows = chain([first], pool.map(lambda ref: fits(ref, first[0]), others))
+        rows = pool.map(fits, range(len(stack)))
         try:
             return _pairs_joined([row for _, row in zip(progress(list(range(len(stack)))), rows, strict=True)])
         finally:
@@ -311,9 +338,9 @@ def default_weight(science: ArrayLike, good: ArrayLike | None = None, *, n_sigma
 
 
 def _register(
-    reference: Reference,
-    science: Science,
-    start: Floats | None,
+    moving: Moving,
+    fixed: Fixed,
+    starts: Iterator[Floats],
     max_shift: float,
     *,
     model: Model | None = None,
@@ -321,10 +348,10 @@ def _register(
 ) -> tuple[Registration, Model | None]:
     """Fit from one start after the other until one is a sure success or confirmed, else take the best."""
     fits: list[tuple[Registration, Model | None]] = []
-    for begin in _starts(reference, science, start, max_shift):
+    for begin in starts:
         if fits and np.abs(fits[-1][0].shift - begin).max() < START_RANGE:
             break
-        fits.append(_fit(reference, science, begin, max_shift, model))
+        fits.append(_fit(moving, fixed, begin, max_shift, model))
         last, model = fits[-1]
         near = np.abs(last.shift - begin).max() < START_RANGE
         if near and last.quality == 0 and last.explained >= sure:
@@ -332,37 +359,47 @@ def _register(
     return max(fits, key=lambda fit: np.nan_to_num(fit[0].explained, nan=-np.inf))
 
 
-def _starts(reference: Reference, science: Science, start: Floats | None, max_shift: float) -> Iterator[Floats]:
-    """What is given, the result of a coarse search (of large images), that of a full one."""
+def _starts(reference: Fixed, science: Fixed, start: Floats | None, max_shift: float) -> Iterator[Floats]:
+    """What is given, the result of a coarse search (of large images), that of a full one.
+
+    Whichever is the model in the fit, the reference moves in the search: pixels that moved with the weight could
+    come to lie on what the weight was to hide.
+    """
+    from corontools.arrays._register_fit import search
+
     if start is not None:
         yield start
-    if min(science.data.shape) >= COARSE_FROM:
+    if min(science.image.shape) >= COARSE_FROM:
         yield search(reference, science, max_shift, bin_size=2)
     yield search(reference, science, max_shift)
 
 
 def _fit(
-    reference: Reference, science: Science, start: Floats, max_shift: float, model: Model | None
+    moving: Moving, fixed: Fixed, start: Floats, max_shift: float, model: Model | None
 ) -> tuple[Registration, Model | None]:
-    """Iterate from a start and judge the result; the last model serves the next science image."""
-    point, converged, n_iter = minimise(reference, science, start, model)
-    if point is None or np.count_nonzero(point.power) < MIN_PIXELS:
+    """Iterate from a start and judge the result; the last model serves the next image."""
+    from corontools.arrays import _register_fit, _register_kernels
+
+    point, converged, n_iter = _register_fit.minimise(moving, fixed, start, model)
+    if point is None:
         return _no_fit(n_iter), None
-    explained = 1.0 - point.chi2 / max(_weighted_variance(science.data, point.power), TINY)
+    total, variance, n_pixels = _register_kernels.moments(point.power, fixed.image)
+    if n_pixels < MIN_PIXELS:
+        return _no_fit(n_iter), None
+    explained = 1.0 - point.chi2 / max(variance, TINY)
     checks = {
         Quality.NOT_CONVERGED: not converged,
         Quality.BEYOND_MAX_SHIFT: np.abs(point.shift).max() > max_shift,
         Quality.POOR_FIT: not explained >= GOOD_FRACTION,
         Quality.NOT_POSITIVE: not point.scale > 0,
     }
-    matrix, dof = covariance(point, science)
     registration = Registration(
         shift=point.shift,
         scale=np.array(point.scale),
-        covariance=matrix,
+        covariance=_register_fit.covariance(point, moving, fixed, n_pixels - 3),
         chi2=np.array(point.chi2),
-        dof=np.array(dof),
-        rms=np.sqrt(point.chi2 / point.power.sum()),
+        dof=np.array(n_pixels - 3),
+        rms=np.sqrt(point.chi2 / total),
         explained=np.array(explained),
         quality=np.array(sum(int(bit) for bit, wrong in checks.items() if wrong)),
         n_iter=np.array(n_iter),
@@ -385,15 +422,48 @@ def _no_fit(n_iter: int) -> Registration:
     )
 
 
-def _weighted_variance(data: Floats, power: Floats) -> float:
-    """Sum of power times the squared difference from the weighted mean."""
-    difference = data - dot(power, data) / power.sum()
-    return dot(power * difference, difference)
+def _inverted(fit: Registration) -> Registration:
+    """The fit of the reference to the science image, from that of the science image to the reference."""
+    with np.errstate(divide="ignore"):
+        scale = 1 / fit.scale
+    change = np.array([-1.0, -1.0, -(scale**2)])
+    return fit._replace(
+        shift=-fit.shift,
+        scale=scale,
+        covariance=fit.covariance * np.outer(change, change),
+        chi2=fit.chi2 * scale**2,
+        rms=fit.rms * np.abs(scale),
+    )
 
 
-def _continuing(last: Registration | None) -> tuple[Floats | None, float]:
+def _is_noisy(reference: Fixed, power: Floats, science: Sequence[float]) -> bool:
+    """Whether the noise of a reference is clearly higher than that of the science images, each for its own flux."""
+    noise = _noise(reference, reference.power * power)
+    return bool(noise > max(NOISE_THAT_MATTERS, CLEARLY_NOISIER * np.median(science)))
+
+
+def _noise(frame: Fixed, power: Floats) -> float:
+    """Variance of the noise over the weighted variance of the image; NaN if it isn't known.
+
+    From the median of second differences in x and y along some rows: these are of the speckles where the
+    speckles fill the frame, and as good as equal for science and references then.
+    """
+    from corontools.arrays._register_kernels import moments
+
+    step = 1 + frame.image.shape[0] // SAMPLED_ROWS
+    rows = frame.image[:-2:step] - 2 * frame.image[1:-1:step] + frame.image[2::step]
+    differences = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
+    used = np.abs(differences[power[1:-1:step, 1:-1] > 0])
+    if used.size < MIN_PIXELS:
+        return np.nan
+    total, variance, _ = moments(power, frame.image)
+    # the squares of the coefficients (1, -2, 1) x (1, -2, 1) add up to 36
+    return (1.4826 * float(np.median(used))) ** 2 / 36 * total / max(variance, TINY)
+
+
+def _continuing(last: Registration) -> tuple[Floats | None, float]:
     """Start for the next integration, and the explained fraction at which it needs no search."""
-    if last is None or last.quality != 0:
+    if last.quality != 0:
         return None, SURE_FRACTION
     return last.shift, min(SURE_FRACTION, float(last.explained) - 0.1)
 
@@ -407,7 +477,7 @@ def _pairs_joined(rows: Sequence[Sequence[Registration]]) -> Registration:
     return Registration(*(joined(name) for name in Registration._fields))
 
 
-def _reference(image: ArrayLike, good: ArrayLike | None, name: str = "the reference") -> Reference:
+def _reference(image: ArrayLike, good: ArrayLike | None, name: str = "the reference") -> Fixed:
     values = _image(image, name)
     usable = _mask(good, values.shape, "good_reference")
     finite = np.isfinite(values)
@@ -419,7 +489,9 @@ def _reference(image: ArrayLike, good: ArrayLike | None, name: str = "the refere
             f"{name} has {n_bad} pixels NaN or infinite; fill them, for example with local medians, and "
             "mark them in good_reference"
         )
-    return Reference(values, usable, spectrum(values))
+    from corontools.arrays._register_fit import Fixed
+
+    return Fixed(values, usable.astype(np.float64), usable)
 
 
 def _science(
@@ -428,7 +500,7 @@ def _science(
     good: ArrayLike | None,
     variance: ArrayLike | None,
     name: str = "the science image",
-) -> Science:
+) -> Fixed:
     values = _image(image, name)
     if values.shape != power.shape:
         raise DataError(f"{name} has shape {values.shape}, reference and weight have {power.shape}")
@@ -441,7 +513,21 @@ def _science(
     used = np.where(usable, power, 0.0)
     if not used.any():
         raise DataError(f"the weight is zero on all {np.count_nonzero(usable)} good pixels of {name} (1 = use)")
-    return Science(np.where(usable, values, 0.0), used, noise)
+    from corontools.arrays._register_fit import Fixed
+
+    return Fixed(np.where(usable, values, 0.0), used, usable, noise)
+
+
+def _reference_model(frame: Fixed) -> Moving:
+    """The image with its transform."""
+    from corontools.arrays._register_fit import Moving
+
+    return Moving(frame.image, frame.power, spectrum(frame.image), frame.variance)
+
+
+def _science_model(frame: Fixed) -> Moving:
+    """The same with bad pixels filled, which have no weight but spread when they are shifted."""
+    return _reference_model(frame._replace(image=fill(frame.image[None], frame.good[None])[0]))
 
 
 def _power(weight: ArrayLike | None, shape: tuple[int, ...]) -> Floats:
@@ -466,7 +552,7 @@ def _mask(good: ArrayLike | None, shape: tuple[int, ...], name: str) -> Bools:
 
 
 def _image(image: ArrayLike, name: str) -> Floats:
-    values = np.ascontiguousarray(image, dtype=np.float64)
+    values = np.require(image, np.float64, ["C", "W"])  # compiled code is compiled again for read-only arrays
     if values.ndim != 2:
         raise DataError(f"{name} should be an image (y, x), found shape {values.shape}")
     return values

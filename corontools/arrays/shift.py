@@ -212,10 +212,8 @@ def padded_shape(shape: tuple[int, ...], pad: int = PAD) -> tuple[int, int]:
     return sf.next_fast_len(ny + pad), sf.next_fast_len(nx + pad, real=True)
 
 
-def phases(
-    shape: tuple[int, ...], shift: Floats, pad: int = PAD, *, derivative: int = 0
-) -> tuple[Complexes, Complexes]:
-    """Factors (along y, along x) of a spectrum that shift its image, or their derivatives by the shift.
+def phases(shape: tuple[int, ...], shift: Floats, pad: int = PAD) -> tuple[Complexes, Complexes]:
+    """Factors (along y, along x) of a spectrum that shift its image.
 
     The term at the Nyquist frequency of an even length stands for the frequencies +1/2 and -1/2 in equal
     parts, so its factor is a cosine; then the shifted image is real.
@@ -223,7 +221,7 @@ def phases(
     ly, lx = padded_shape(shape, pad)
     dx, dy = shift
     ky, kx = 2 * np.pi * sf.fftfreq(ly), 2 * np.pi * sf.rfftfreq(lx)
-    return _phase(ky, dy, ly, derivative), _phase(kx, dx, lx, derivative)
+    return _phase(ky, dy, ly), _phase(kx, dx, lx)
 
 
 def inverse(
@@ -244,9 +242,9 @@ def overlap(length: int, offset: float) -> tuple[slice, slice]:
     return slice(start, stop), slice(start + step, stop + step)
 
 
-def _phase(k: Floats, offset: float, length: int, derivative: int) -> Complexes:
-    """(d/d offset)^derivative of exp(-i k offset), of its real part at the Nyquist frequency."""
-    factor = (-1j * k) ** derivative * np.exp(-1j * k * offset)
+def _phase(k: Floats, offset: float, length: int) -> Complexes:
+    """exp(-i k offset), its real part at the Nyquist frequency."""
+    factor = np.exp(-1j * k * offset)
     if length % 2 == 0:
         factor[length // 2] = factor[length // 2].real
     return factor

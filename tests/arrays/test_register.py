@@ -179,6 +179,97 @@ def test_scatter_agrees_with_the_reported_covariance(with_variance):
     assert mahalanobis(with_variance) == pytest.approx(3.0, rel=0.3)
 
 
+def noisy_reference(seed, *, shift=(0.31, -0.22), scale=3.0, level=0.15, shape=(64, 70)):
+    """A reference with noise, a science image with a twentieth of it, and a weight that cuts through the speckles."""
+    rng = np.random.default_rng(seed)
+    clean, moved = speckles(shape), scale * speckles(shape, shift)
+    sigma = level * clean[20:44, 20:50].std()
+    weight = (np.indices(shape)[1] > shape[1] // 2).astype(float)
+    science = moved + rng.normal(0, 0.05 * scale * sigma, shape)
+    return clean + rng.normal(0, sigma, shape), science, weight, np.array([*shift, scale])
+
+
+def test_noise_of_the_reference_biases_neither_flux_nor_shift():
+    errors, reported = [], []
+    for seed in range(40):
+        reference, science, weight, truth = noisy_reference(seed)
+        fit = register(reference, science, weight=weight, start=truth[:2])
+        errors.append(np.array([*fit.shift, float(fit.scale)]) - truth)
+        reported.append(np.sqrt(np.diag(fit.covariance)))
+    scatter = np.std(errors, axis=0)
+    np.testing.assert_allclose(scatter, np.mean(reported, axis=0), rtol=0.35)
+    assert (np.abs(np.mean(errors, axis=0)) < 3.5 * scatter / np.sqrt(40)).all()
+
+
+def test_the_reference_as_the_model_would_be_biased():
+    """The same data fitted by another program show that the bias is there to be avoided."""
+    biases = []
+    for seed in range(10):
+        reference, science, weight, truth = noisy_reference(seed)
+
+        def residuals(values, reference=reference, science=science, weight=weight):
+            return np.nan_to_num(weight * (science - values[2] * shift_image(reference, values[:2]))).ravel()
+
+        biases.append(least_squares(residuals, truth).x[2] / truth[2] - 1)
+    assert np.mean(biases) < -0.01
+    assert abs(np.mean(biases)) > 5 * np.std(biases) / np.sqrt(10)
+
+
+def test_the_less_noisy_image_is_the_model_in_either_role():
+    noisy, clean, _, truth = noisy_reference(3)
+    forth, back = register(noisy, clean), register(clean, noisy)
+    np.testing.assert_allclose(forth.shift, -back.shift, atol=1e-9)
+    assert float(forth.scale) == pytest.approx(1 / float(back.scale), rel=1e-9)
+    assert float(forth.chi2) == pytest.approx(float(back.chi2) * float(forth.scale) ** 2, rel=1e-6)
+    np.testing.assert_allclose(forth.shift, truth[:2], atol=0.05)
+    relative = np.diag(forth.covariance) / np.array([1, 1, float(forth.scale) ** 2])
+    np.testing.assert_allclose(relative, np.diag(back.covariance) / np.array([1, 1, float(back.scale) ** 2]), rtol=1e-6)
+
+
+def test_what_the_weight_hides_stays_hidden_when_the_science_is_the_model():
+    reference, science, _, truth = noisy_reference(8, shift=(2.4, -1.3))
+    y, x = np.indices(science.shape)
+    core = 100 * reference.max() * np.exp(-0.5 * ((x - 35) ** 2 + (y - 32) ** 2) / 1.5**2)
+    weight = (np.hypot(x - 35, y - 32) > 10).astype(float)
+    fit = register(reference + core, science + truth[2] * core, weight=weight)
+    np.testing.assert_allclose(fit.shift, truth[:2], atol=0.1)
+    assert fit.quality == 0
+
+
+def test_bad_science_pixels_are_left_out_when_the_science_is_the_model():
+    reference, science, weight, truth = noisy_reference(4, shift=(2.31, -1.22))
+    good = np.random.default_rng(1).random(science.shape) > 0.03
+    fit = register(reference, np.where(good, science, 1e7), weight=weight, good_science=good)
+    np.testing.assert_allclose(fit.shift, truth[:2], atol=0.1)
+    assert fit.quality == 0
+    everything = register(reference, science, weight=weight)
+    assert everything.dof - fit.dof == pytest.approx(0.03 * everything.dof, rel=0.4)
+
+
+def test_a_given_variance_of_the_residuals_counts_when_the_science_is_the_model():
+    reference, science, weight, _ = noisy_reference(5)
+    fit = register(reference, science, weight=weight)
+    variance = np.full(science.shape, float(fit.rms) ** 2)
+    given = register(reference, science, weight=weight, variance=variance)
+    np.testing.assert_allclose(given.shift, fit.shift, atol=1e-12)
+    np.testing.assert_allclose(given.covariance, fit.covariance, rtol=0.02)
+    np.testing.assert_allclose(
+        register(reference, science, weight=weight, variance=4 * variance).covariance, 4 * given.covariance, rtol=1e-9
+    )
+
+
+def test_pairs_choose_the_model_for_each_reference():
+    noisy, science, weight, truth = noisy_reference(6)
+    clean = speckles(science.shape)
+    frames = np.array([science, shift_image(np.nan_to_num(science), (0, 0))])
+    fits = register_pairs(np.array([noisy, clean]), frames, weight=weight)
+    for ref, image in enumerate((noisy, clean)):
+        single = register(image, science, weight=weight)
+        np.testing.assert_allclose(fits.shift[:, ref], [single.shift] * 2, atol=1e-6)
+        np.testing.assert_allclose(fits.scale[:, ref], single.scale, rtol=1e-6)
+    np.testing.assert_allclose(fits.scale[0], truth[2], rtol=0.02)
+
+
 def test_pedestal_does_not_hide_the_offset():
     shape, shift = (140, 140), (19.6, -15.3)
     pedestal = 20 * speckles(shape).max()
@@ -345,7 +436,7 @@ def test_real_exposures_get_the_offsets_of_an_independent_fit(exposures):
     )
     # the independent fit shifts the science image onto the reference: opposite sign, inverse scale
     np.testing.assert_allclose(-fits.shift[0], OFFSETS, atol=0.002)
-    np.testing.assert_allclose(1 / fits.scale[0], (0.113, 0.113, 0.041, 0.041, 0.068, 0.068), rtol=0.03)
+    np.testing.assert_allclose(1 / fits.scale[0], (0.113, 0.113, 0.041, 0.041, 0.067, 0.067), rtol=0.03)
     assert (fits.quality == 0).all()
     assert (fits.explained > 0.97).all()
 
@@ -354,4 +445,4 @@ def test_real_exposures_get_the_offsets_of_an_independent_fit(exposures):
 def test_real_exposures_as_delivered_are_aligned(exposures):
     images, masks, _, psfmask = exposures
     fits = register_pairs(images[1:], images[:1], weight=psfmask, good_references=masks[1:], good_science=masks[:1])
-    assert np.abs(fits.shift).max() < 0.0105
+    assert np.hypot(*fits.shift[0].T).max() < 0.01

@@ -254,7 +254,9 @@ def test_a_cosmic_ray_is_found_by_both(speckles):
 
 
 @pytest.mark.real
-def test_shifts_of_au_mic_are_the_same(au_mic):
+def test_shifts_of_au_mic_are_the_same(au_mic, monkeypatch):
+    # the peer's function has the reference as its model; ours takes the less noisy image, see docs/alignment.md
+    monkeypatch.setattr("corontools.arrays.register._is_noisy", lambda *_: False)
     science, references, mask = au_mic
     mask = mask * star_in(science, 20)  # ringing at the edges, where jwst's shift wraps around, costs 1e-4 px more
     fit = PSFStack.from_exposures([Exposure(r) for r in references]).align_to(Exposure(science), mask=mask).fit
