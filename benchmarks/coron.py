@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from harness import HEAD, Task, blas_threads, compare, machine, peak_memory, report_memory, spread, table, timed
 from others import jwst_klip, peer, pyklip_rdi, vip_pca, vip_subtraction
 
-from corontools import Exposure, PSFStack
+from corontools import Exposure, Live, PSFStack, Source, Zones
 from corontools.coron.contrast import measure
 
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -149,6 +151,31 @@ def mode_task(size: int, n_ref: int) -> Task:
     return Task(name, lambda: whole.at(whole.modes).frames, wanted="<= 5 ms")
 
 
+def live_tasks(size: int, n_int: int, n_ref: int) -> list[Task]:
+    """What the notebook's views do at a click or a drag; no peer does it."""
+    modes, places = min(30, n_ref - 1), itertools.count()
+    target = Exposure(speckles(n_int, size, seed=2))
+    aligned = stack(speckles(n_ref, size, seed=3)).align_to(target, to="none")
+    series, live = aligned.klip(modes).series(), Live(aligned)
+    planet = {"position": (0.7 * size, 0.45 * size), "psf": Source.gaussian(3.0)}
+
+    def image(**choice: Any) -> np.ndarray:
+        """Mean residual after another choice."""
+        return live.klip(modes, **choice).series([modes // 2]).frames
+
+    def other_zones() -> np.ndarray:
+        return image(zones=Zones.annuli([3, size / 6 + 0.01 * next(places), size / 3, size]))
+
+    what = f"{size}x{size}, {n_int} integrations, {n_ref} references, {modes} modes"
+    return [
+        Task(f"series, all frames, {what}", series.klip.series, wanted="<= 300 ms"),
+        Task(f"series.inject, all frames, {what}", lambda: series.inject(9.0, **planet), wanted="<= 60 ms"),
+        Task(f"series.injected_frame, {what}", lambda: series.injected_frame(3, 9.0, **planet), wanted="<= 20 ms"),
+        Task(f"Live, a reference dropped, {what}", lambda: image(keep=slice(1, None)), wanted="<= 250 ms"),
+        Task(f"Live, three new annuli, {what}", other_zones, wanted="<= 250 ms"),
+    ]
+
+
 # contrast, pipeline
 
 
@@ -246,6 +273,7 @@ def tasks(quick: bool) -> list[Task]:
             error_task(101, 4, 24),
             contrast_task(101),
             mode_task(320, 20),
+            *live_tasks(160, 4, 24),
         ]
     return [
         align_task(320, 5),
@@ -255,6 +283,7 @@ def tasks(quick: bool) -> list[Task]:
         error_task(201, 20, 90),
         contrast_task(320),
         mode_task(320, 90),
+        *live_tasks(320, 20, 90),
     ]
 
 
@@ -265,6 +294,7 @@ def warm_up() -> None:
         error_task(33, 2, 6),
         contrast_task(32),
         mode_task(48, 4),
+        *live_tasks(48, 2, 5),
     ]
     for task in small:
         for run in (task.ours, *task.peers.values()):

@@ -17,6 +17,12 @@ def fill_missing(filled, missing, precision):
                 count += 1
         if count == 0 or count == n:
             continue
+        if count == 1:  # most holes are single: no matrix to solve
+            a, right_a = where[0], 0.0
+            for i in range(n):
+                right_a -= precision[a, i] * filled[i, p]
+            filled[a, p] = right_a / precision[a, a]
+            continue
         block = np.empty((count, count))
         right = np.zeros(count)
         for a in range(count):

@@ -8,7 +8,7 @@ import numpy as np
 
 from corontools.errors import DataError
 
-__all__ = ["ApertureSNR", "aperture_means", "aperture_snr", "peak_near", "ring_positions"]
+__all__ = ["ApertureSNR", "aperture_means", "aperture_snr", "aperture_snr_series", "peak_near", "ring_positions"]
 
 # an aperture of which less was measured says nothing
 LEAST_COVERAGE = 0.5
@@ -38,7 +38,7 @@ def aperture_means(image: np.ndarray, positions: np.ndarray, radius: float) -> n
 
     Parameters
     ----------
-    image : ndarray, shape (y, x)
+    image : ndarray, shape (..., y, x)
         NaN are left out.
     positions : ndarray, shape (n, 2)
         0-based (x, y) of the middles; they may lie outside the image.
@@ -47,7 +47,7 @@ def aperture_means(image: np.ndarray, positions: np.ndarray, radius: float) -> n
 
     Returns
     -------
-    ndarray, shape (n,)
+    ndarray, shape (..., n)
         NaN where less than half of the aperture's area has finite pixels.
 
     Examples
@@ -55,25 +55,24 @@ def aperture_means(image: np.ndarray, positions: np.ndarray, radius: float) -> n
     >>> aperture_means(np.ones((9, 9)), np.array([[4.0, 4.2], [-3.0, 4.0]]), 1.5)
     array([ 1., nan])
     """
-    return np.array([_mean(np.asarray(image, np.float64), float(x), float(y), radius) for x, y in positions])
+    return np.stack([_mean(np.asarray(image), float(x), float(y), radius) for x, y in positions], axis=-1)
 
 
-def _mean(image: np.ndarray, x: float, y: float, radius: float) -> float:
+def _mean(image: np.ndarray, x: float, y: float, radius: float) -> np.ndarray:
     from photutils.geometry import circular_overlap_grid
 
-    (ny, nx), reach = image.shape, radius + 1
+    (ny, nx), reach = image.shape[-2:], radius + 1
     x0, x1 = np.clip([np.floor(x - reach), np.ceil(x + reach) + 1], 0, nx).astype(int)
     y0, y1 = np.clip([np.floor(y - reach), np.ceil(y + reach) + 1], 0, ny).astype(int)
     if x0 >= x1 or y0 >= y1:
-        return float("nan")
+        return np.full(image.shape[:-2], np.nan)
     edges = (x0 - 0.5 - x, x1 - 0.5 - x, y0 - 0.5 - y, y1 - 0.5 - y)
     area = circular_overlap_grid(*edges, x1 - x0, y1 - y0, radius, 1, 1)
-    cut = image[y0:y1, x0:x1]
-    area = np.where(np.isfinite(cut), area, 0.0)
-    total = area.sum()
-    if total < LEAST_COVERAGE * np.pi * radius**2:
-        return float("nan")
-    return float(np.sum(cut * area, where=area > 0) / total)
+    cut = image[..., y0:y1, x0:x1].astype(np.float64)
+    known = np.isfinite(cut)
+    total = np.sum(area * known, axis=(-2, -1))
+    enough = total >= LEAST_COVERAGE * np.pi * radius**2
+    return np.sum(cut * area, axis=(-2, -1), where=known) / np.where(enough, total, np.nan)
 
 
 def ring_positions(position: tuple[float, float], *, center: tuple[float, float], fwhm: float) -> np.ndarray:
@@ -122,16 +121,35 @@ def aperture_snr(
     """
     from scipy import stats
 
+    values = _ring_means(image, position, center, fwhm)
+    snr, n = _student(values)
+    return ApertureSNR(snr, n, float(stats.t.sf(snr, n - 1)) if n > 1 else float("nan"))
+
+
+def aperture_snr_series(
+    images: np.ndarray, position: tuple[float, float], *, center: tuple[float, float], fwhm: float
+) -> np.ndarray:
+    """S/N of `aperture_snr` in each of many images (n, y, x), shape (n,); apertures are laid once."""
+    return np.array([_student(values)[0] for values in _ring_means(images, position, center, fwhm)])
+
+
+def _ring_means(
+    images: np.ndarray, position: tuple[float, float], center: tuple[float, float], fwhm: float
+) -> np.ndarray:
+    """Means (..., n) in the apertures of the ring through a position, its own first."""
     if not fwhm > 0:
         raise DataError(f"the width of the PSF should be positive, found {fwhm} px")
-    values = aperture_means(image, ring_positions(position, center=center, fwhm=fwhm), fwhm / 2)
+    return aperture_means(images, ring_positions(position, center=center, fwhm=fwhm), fwhm / 2)
+
+
+def _student(values: np.ndarray) -> tuple[float, int]:
+    """S/N of the first value against the others, and how many of them there are."""
     others = values[1:][np.isfinite(values[1:])]
     n = others.size
     spread = float(others.std(ddof=1)) if n > 1 else 0.0
     if not spread > 0:
-        return ApertureSNR(float("nan"), n, float("nan"))
-    snr = float((values[0] - others.mean()) / (spread * np.sqrt(1 + 1 / n)))
-    return ApertureSNR(snr, n, float(stats.t.sf(snr, n - 1)))
+        return float("nan"), n
+    return float((values[0] - others.mean()) / (spread * np.sqrt(1 + 1 / n))), n
 
 
 def peak_near(image: np.ndarray, start: tuple[float, float], *, fwhm: float, reach: float) -> tuple[float, float]:

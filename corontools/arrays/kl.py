@@ -12,8 +12,11 @@ import numpy as np
 from corontools.errors import DataError
 
 __all__ = [
+    "coefficient_table",
     "coefficients",
+    "conditional",
     "decompose",
+    "eigenmodes",
     "impute",
     "leave_one_out",
     "prepare",
@@ -91,11 +94,17 @@ def impute(images: np.ndarray, missing: np.ndarray) -> None:
     covariance = np.zeros((n, n))
     for part in np.array_split(complete, -(-complete.size // BLOCK)):
         covariance += _gram(images[:, part]) / complete.size
+    conditional(images, missing, covariance)
+
+
+def conditional(images: np.ndarray, missing: np.ndarray, covariance: np.ndarray) -> None:
+    """Put the conditional expectation for a covariance (n, n) into the missing pixels, in place; see `impute`."""
+    n = len(images)
     # keeps P finite for images that are copies of each other
-    covariance[np.diag_indices(n)] += 1e-10 * np.trace(covariance) / n
+    ridge = 1e-10 * np.trace(covariance) / n * np.eye(n)
     from corontools.arrays._kl_kernels import fill_missing
 
-    fill_missing(images, missing, np.linalg.inv(covariance))
+    fill_missing(images, missing, np.linalg.inv(covariance + ridge))
 
 
 def _gram(images: np.ndarray) -> np.ndarray:
@@ -121,12 +130,17 @@ def decompose(references: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarra
     eigenvalues : ndarray, shape (n_ref,)
         All eigenvalues of the Gram matrix, largest first.
     """
-    eigenvalues, vectors = np.linalg.eigh(_gram(references))
+    weights, eigenvalues = eigenmodes(_gram(references), modes)
+    return weights.T @ references, weights, eigenvalues
+
+
+def eigenmodes(gram: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarray]:
+    """`weights` and `eigenvalues` of `decompose` from the Gram matrix (n_ref, n_ref) of centred references."""
+    eigenvalues, vectors = np.linalg.eigh(gram)
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
     rank = int(np.count_nonzero(eigenvalues > RANK * eigenvalues[0]))
     keep = min(modes, rank)
-    weights = vectors[:, :keep] / np.sqrt(eigenvalues[:keep])
-    return weights.T @ references, weights, eigenvalues
+    return vectors[:, :keep] / np.sqrt(eigenvalues[:keep]), eigenvalues
 
 
 def project(basis: np.ndarray, images: np.ndarray, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -196,6 +210,15 @@ def coefficients(scores: np.ndarray, factors: np.ndarray, modes: int) -> np.ndar
         for score, factor in zip(scores, factors, strict=True)
     ]
     return np.array(rows)
+
+
+def coefficient_table(scores: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """`coefficients` of 0, 1, ... K modes at once, shape (n, K + 1, K + 1); row k is zero beyond mode k.
+
+    The inverse of the leading block of a triangular matrix is the leading block of its inverse, so
+    a_j(k) = sum_{m <= k} (L^-1)_mj c_m is a running sum.
+    """
+    return np.cumsum(np.tril(np.linalg.inv(factors)) * scores[:, :, None], axis=1)
 
 
 def leave_one_out(

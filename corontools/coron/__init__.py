@@ -5,7 +5,10 @@ from corontools.coron.chain import replay
 from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.klip import KlipResult
+from corontools.coron.live import Live
 from corontools.coron.pipeline import Coron3, coron3
+from corontools.coron.series import ModeSeries
+from corontools.coron.source import Source
 from corontools.coron.stack import PSFStack
 from corontools.coron.zones import Zones
 
@@ -15,7 +18,10 @@ __all__ = [
     "ContrastCurve",
     "Coron3",
     "KlipResult",
+    "Live",
+    "ModeSeries",
     "PSFStack",
+    "Source",
     "Zones",
     "combine",
     "coron3",

@@ -14,6 +14,7 @@ import numpy as np
 
 from corontools.arrays.register import Quality, Registration, default_weight, register_pairs
 from corontools.arrays.shift import shift_flags, shift_image, shift_variance
+from corontools.coron.pairs import PairRms, difference, mean_fit, pair_rms
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import BAD, Exposure, check_alike, indices
@@ -22,6 +23,7 @@ from corontools.result import Result, verb
 
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
+    from corontools.coron.source import Source
     from corontools.coron.stack import PSFStack
     from corontools.coron.zones import Zones
 
@@ -44,7 +46,7 @@ class AlignedRefs(Result):
         The references as they were.
     target : Exposure, (n_int, y, x)
     to : str
-        "each", "first", "mean" or "none".
+        "each", "first", "mean", "averaged" or "none".
     fit : Registration
         Shift, scale, covariance, chi2, quality ... of each pair, arrays (n_int, n_ref, ...), see
         `arrays.register.Registration`; NaN besides the shifts with to="none".
@@ -174,6 +176,62 @@ class AlignedRefs(Result):
             stack=self.stack.select(keep),
             fit=self.fit.mapped(lambda values: values[:, keep]),
         )
+
+    @verb
+    def averaged(self) -> AlignedRefs:
+        """One set for all integrations: the mean of each reference's shifts and scales.
+
+        Fits with a quality flag are left out of a reference's mean where it has others. Errors stay those of one fit:
+        the noise of the reference is common to all. References that share one set already are as they were.
+        """
+        if self.to != "each":
+            return self
+        shared = mean_fit(self.fit).mapped(lambda one: np.broadcast_to(one, (self.n_int, *one.shape)))
+        return self.with_(to="averaged", fit=shared)
+
+    @verb
+    def unaligned(self) -> AlignedRefs:
+        """The references as they were before the alignment: no shift, scale unknown."""
+        return self.with_(to="none", fit=_unfitted(self.n_int, self.n_ref))
+
+    @verb
+    def inject(
+        self,
+        flux: float,
+        *,
+        position: tuple[float, float] | None = None,
+        sep: float | None = None,
+        pa: float | None = None,
+        psf: Source | np.ndarray | None = None,
+    ) -> AlignedRefs:
+        """The same shifts for science images with a source in every integration; see `KlipResult.inject`."""
+        from corontools.coron.source import footprint
+
+        source = footprint(self.target, flux, position=position, sep=sep, pa=pa, psf=psf)
+        data = self.target.data.astype(np.float64)
+        data.reshape(self.n_int, -1)[:, source.pixels] += source.values
+        return self.with_(target=self.target.with_(data=data))
+
+    def difference(self, i: int, ref: int) -> Exposure:
+        """Science integration i less the aligned reference, scaled to it, (y, x).
+
+        NaN and DO_NOT_USE where either has no data. With to="none" the scale is fitted. Errors are those of both;
+        `aligned.unaligned().difference(i, ref)` shows the pair before the alignment.
+
+        Raises
+        ------
+        DataError
+            If there is no such integration or reference.
+        """
+        return difference(self, int(indices(i, self.n_int, "integrations")[0]), ref)
+
+    def rms(self) -> PairRms:
+        """Rms of science less scaled reference for every pair, before and after the alignment.
+
+        Over the pixels good in both, by the weight of the fit. With to="each", `after` is what the fits were left
+        with; no image is shifted again.
+        """
+        return pair_rms(self)
 
     @verb
     def klip(self, modes: int = 50, *, zones: Literal["shared", "full"] | Zones = "shared") -> KlipResult:

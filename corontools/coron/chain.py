@@ -18,6 +18,8 @@ from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.klip import KlipResult
 from corontools.coron.pipeline import coron3
+from corontools.coron.series import ModeSeries
+from corontools.coron.source import Source
 from corontools.coron.stack import PSFStack
 from corontools.coron.zones import Zones
 from corontools.errors import DataError
@@ -31,8 +33,9 @@ __all__ = ["replay"]
 VERBS = {
     Exposure: {"select", "crop", "reject_outliers", "repair"},
     PSFStack: {"reject_outliers", "repair", "select", "align_to"},
-    AlignedRefs: {"select", "klip"},
-    KlipResult: {"at", "contrast", "combine"},
+    AlignedRefs: {"select", "averaged", "unaligned", "inject", "klip"},
+    KlipResult: {"at", "inject", "series", "contrast", "combine"},
+    ModeSeries: {"inject"},
     CombinedImage: {"contrast"},
     ContrastCurve: {"sigma", "normalize"},
 }
@@ -133,6 +136,8 @@ class _Replay:
             "Association.read": lambda name, **kw: Association.read(self.file(name), **kw),
             "PSFStack.from_asn": lambda asn: PSFStack.from_asn(self.association(asn)),
             "PSFStack.from_exposures": PSFStack.from_exposures,
+            "Source.gaussian": Source.gaussian,
+            "Source.from_stamp": Source.from_stamp,
             "Zones.annuli": Zones.annuli,
             "Zones.from_labels": Zones.from_labels,
             "coron3": lambda asn, **kw: coron3(self.association(asn), **kw),

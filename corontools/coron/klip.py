@@ -9,22 +9,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from corontools.coron.aligned import AlignedRefs
 from corontools.coron.noise import residual_noise
-from corontools.coron.subspace import Subspace, decompose, label_zones, science_rows
+from corontools.coron.subspace import References, Subspace, decompose, label_zones, science_rows
 from corontools.coron.zones import Zones
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
-from corontools.result import Result, call
+from corontools.result import Result, call, verb
 
 if TYPE_CHECKING:
     from corontools.coron.combined import CombinedImage
     from corontools.coron.contrast import ContrastCurve
+    from corontools.coron.series import ModeSeries
+    from corontools.coron.source import Source
 
 __all__ = ["KlipResult", "subtract"]
 
@@ -44,12 +46,15 @@ class KlipResult(Result):
     zones : ndarray of int, shape (y, x)
         Zone of each pixel, from 1; 0 belongs to none.
     subspaces : tuple of Subspace
+    areas : str or Zones
+        What was asked for: "shared", "full" or `Zones`.
     """
 
     aligned: AlignedRefs
     modes: int
     zones: np.ndarray
     subspaces: tuple[Subspace, ...]
+    areas: Literal["shared", "full"] | Zones = "shared"
 
     @property
     def target(self) -> Exposure:
@@ -137,6 +142,65 @@ class KlipResult(Result):
             taken += np.pad(steps, (0, taken.size - steps.size), mode="edge")
             total += power - np.square(space.scores[:, 0]).sum()
         return taken / total if total > 0 else taken
+
+    @verb
+    def series(self, modes: Sequence[int] | None = None) -> ModeSeries:
+        """Mean residual of all integrations for many numbers of modes at once, with its noise and S/N.
+
+        Parameters
+        ----------
+        modes : sequence of int, optional
+            Increasing; by default 1 to max_modes, 60 of them evenly spread where there are more.
+
+        Raises
+        ------
+        DataError
+            If the numbers don't increase, or lie beyond those of this result.
+        """
+        from corontools.coron.series import series
+
+        return series(self, modes)
+
+    @verb
+    def inject(
+        self,
+        flux: float,
+        *,
+        position: tuple[float, float] | None = None,
+        sep: float | None = None,
+        pa: float | None = None,
+        psf: Source | np.ndarray | None = None,
+    ) -> KlipResult:
+        """The result for science images with a source added to every integration.
+
+        The references hold nothing of the science images, so the modes stay and the projection of the source is added
+        to theirs: exactly what `aligned.inject(...).klip(...)` gives (to 7 digits of the source with to="each", whose
+        modes are kept so). The source has no noise of its own, errors of the images stay.
+
+        Parameters
+        ----------
+        flux : float
+            Times the PSF: the peak, in the unit of the images, of a Gaussian; may be negative.
+        position : (float, float), optional
+            0-based (x, y).
+        sep, pa : float, optional
+            Instead: arcsec from the star and degrees east of north, by the WCS.
+        psf : Source or ndarray, optional
+            Image of a source of flux 1; by default a Gaussian as wide as the core of the PSF.
+
+        Raises
+        ------
+        DataError
+            If the place is missing or outside the image, or the width of the PSF isn't known.
+        """
+        from corontools.coron.source import footprint
+
+        source = footprint(self.target, flux, position=position, sep=sep, pa=pa, psf=psf)
+        good = self.target.good.reshape(self.target.n_int, -1)
+        return self.with_(
+            aligned=self.aligned.inject(flux, position=position, sep=sep, pa=pa, psf=psf),
+            subspaces=tuple(s.with_scores(s.scores + s.scores_of(source, good)) for s in self.subspaces),
+        )
 
     def combine(self) -> CombinedImage:
         """All integrations turned north up and averaged; several results by `corontools.combine`."""
@@ -228,15 +292,19 @@ def _left_over(target: Exposure, space: Subspace, modes: int) -> np.ndarray:
     return left
 
 
-def subtract(aligned: AlignedRefs, *, modes: int, zones: str | Zones) -> KlipResult:
+def subtract(
+    aligned: AlignedRefs, *, modes: int, zones: Literal["shared", "full"] | Zones, references: References | None = None
+) -> KlipResult:
     """Decompose the references and project the science images; see `AlignedRefs.klip`."""
     modes = _clipped(modes, aligned.n_ref, "references", stacklevel=5)
     lost = np.flatnonzero(~np.isfinite(aligned.shifts).all(axis=(0, 2)))
     if lost.size:
         raise DataError(f"reference(s) {lost.tolist()} have no shift (too few good pixels); leave them out with select")
-    labels = label_zones(aligned, zones)
-    spaces = decompose(aligned, labels, modes)
-    return KlipResult(aligned=aligned, modes=modes, zones=labels, subspaces=spaces, history=aligned.history)
+    labels = label_zones(aligned, zones, None if references is None else references.share)
+    spaces = decompose(aligned, labels, modes, references)
+    return KlipResult(
+        aligned=aligned, modes=modes, zones=labels, subspaces=spaces, areas=zones, history=aligned.history
+    )
 
 
 def _clipped(modes: int, limit: int, what: str, *, stacklevel: int) -> int:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from corontools.arrays.pairs import correlation
 from corontools.association import Association
 from corontools.errors import DataError
 from corontools.exposure import VARIANCES, Exposure, check_alike, indices
 from corontools.result import Result, code_of, verb
 
 if TYPE_CHECKING:
+    from astropy.table import QTable
+
     from corontools.coron.aligned import AlignedRefs
 
 __all__ = ["PSFStack"]
@@ -186,13 +189,31 @@ class PSFStack(Result):
 
     def correlation(self, target: Exposure) -> np.ndarray:
         """Pearson correlation (n_int, n_ref) of science integrations and references, over pixels good in both."""
-        cube = target.cube
-        check_alike(cube, self.exposure)
-        pairs = [
-            [_pearson(s, sg, r, rg) for r, rg in zip(self.exposure.data, self.exposure.good, strict=True)]
-            for s, sg in zip(cube.data, cube.good, strict=True)
-        ]
-        return np.array(pairs)
+        cube, refs = target.cube, self.exposure
+        check_alike(cube, refs)
+        science, references = ((e.data.reshape(e.n_int, -1), e.good.reshape(e.n_int, -1)) for e in (cube, refs))
+        return correlation(science[0], references[0], good_a=science[1], good_b=references[1])
+
+    def statistics(self, like: Exposure | None = None) -> QTable:
+        """Table with one row for each reference: what the choice of references can go by.
+
+        Columns index, member, target, median, sigma (by the median absolute deviation) and peak of the good pixels,
+        good (their share), outliers (pixels flagged OUTLIER) and correlation: the mean with the integrations of a
+        science exposure where one is given, else with the other references.
+
+        Parameters
+        ----------
+        like : Exposure, optional
+            Science exposure.
+
+        Raises
+        ------
+        DataError
+            If its shape or unit differs.
+        """
+        from corontools.coron.frames import frame_statistics
+
+        return frame_statistics(self, like)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the `_psfstack` product (CubeModel)."""
@@ -251,10 +272,3 @@ def _concatenate(cubes: Sequence[Exposure]) -> Exposure:
         meta=cubes[0].meta,
         wcs=cubes[0].wcs,
     )
-
-
-def _pearson(a: np.ndarray, a_good: np.ndarray, b: np.ndarray, b_good: np.ndarray) -> float:
-    both = a_good & b_good
-    if both.sum() < 2:
-        return float("nan")
-    return float(np.corrcoef(a[both].astype(np.float64), b[both].astype(np.float64))[0, 1])

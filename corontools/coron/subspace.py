@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from corontools.progress import progress
 
 if TYPE_CHECKING:
     from corontools.coron.aligned import AlignedRefs
+    from corontools.coron.source import Footprint
 
-__all__ = ["ReferenceRows", "Subspace", "decompose", "label_zones", "science_rows"]
+__all__ = ["ReferenceRows", "References", "Subspace", "decompose", "label_zones", "science_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,44 @@ class Subspace:
         out += coefficient[:, :1] / np.sqrt(self.pixels.size)
         return out
 
+    def table(self, counts: np.ndarray) -> np.ndarray:
+        """`coefficients` for several mode counts at once, shape (n, len(counts), K + 1); zero beyond each count."""
+        whole = kl.coefficient_table(self.scores, self.factors)
+        return whole[:, np.minimum(counts, len(self.basis))]
+
+    def light(self, source: Footprint, good: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What each integration sees of a source that lies on flat pixels, (n, m), and where among `pixels` that is.
+
+        `good` (n_int, y x) tells which pixels of the science images are; on the others there is nothing.
+        """
+        at = np.minimum(np.searchsorted(self.pixels, source.pixels), self.pixels.size - 1)
+        inside = self.pixels[at] == source.pixels
+        seen = good[np.ix_(self.integrations, source.pixels[inside])]
+        return np.where(seen, source.values[inside], 0.0), at[inside]
+
+    def scores_of(self, source: Footprint, good: np.ndarray) -> np.ndarray:
+        """`scores` (n, K + 1) of a source alone: the projection is linear."""
+        light, at = self.light(source, good)
+        inner = np.empty((len(light), len(self.basis) + 1))
+        inner[:, 0] = light.sum(axis=1) / np.sqrt(self.pixels.size)
+        inner[:, 1:] = light @ self.basis[:, at].T
+        return np.linalg.solve(self.factors, inner[:, :, None])[:, :, 0]
+
+    def with_scores(self, scores: np.ndarray) -> Subspace:
+        """The same modes, other images on the same good pixels."""
+        return replace(self, scores=scores)
+
+
+class References(Protocol):
+    """One set of aligned references, however it is kept."""
+
+    @property
+    def share(self) -> np.ndarray:
+        """Share of the references that were measured at each pixel, (y x,)."""
+
+    def decompose(self, pixels: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Basis, weights and eigenvalues of a zone, see `arrays.kl.decompose`."""
+
 
 @dataclass(frozen=True, eq=False)
 class ReferenceRows:
@@ -77,6 +117,15 @@ class ReferenceRows:
         """The references of integration i."""
         shape = (aligned.n_ref, -1)
         return cls(aligned.frames(i).reshape(shape), aligned.measured(i).reshape(shape))
+
+    @cached_property
+    def share(self) -> np.ndarray:
+        """Share of the references that were measured at each pixel, (y x,)."""
+        return self.good.mean(axis=0)
+
+    def decompose(self, pixels: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Basis, weights and eigenvalues of a zone, see `arrays.kl.decompose`."""
+        return kl.decompose(self.zone(pixels)[0], modes)
 
     def zone(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Centred references on the zone's pixels with nothing missing, and where they were measured."""
@@ -96,8 +145,11 @@ def columns(rows: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return rows if pixels.size == rows.shape[1] else np.take(rows, pixels, axis=1)
 
 
-def label_zones(aligned: AlignedRefs, zones: str | Zones) -> np.ndarray:
-    """Zone of each pixel, from 1; 0 belongs to none. See `AlignedRefs.klip`."""
+def label_zones(aligned: AlignedRefs, zones: str | Zones, share: np.ndarray | None = None) -> np.ndarray:
+    """Zone of each pixel, from 1; 0 belongs to none. See `AlignedRefs.klip`.
+
+    `share` (y x,) of the references that were measured at each pixel is worked out where it is needed and not given.
+    """
     ny, nx = aligned.target.shape[-2:]
     if isinstance(zones, Zones):
         labels = zones.labels((ny, nx), aligned.target.center)
@@ -108,31 +160,37 @@ def label_zones(aligned: AlignedRefs, zones: str | Zones) -> np.ndarray:
         return np.ones((ny, nx), np.int32)
     if zones != "shared":
         raise DataError(f"zones should be 'shared', 'full' or Zones, found {zones!r}")
-    shared = (aligned.measured(0).mean(axis=0) >= 0.5) & (aligned.target.good.mean(axis=0) >= 0.5)
+    share = aligned.measured(0).mean(axis=0) if share is None else share.reshape(ny, nx)
+    shared = (share >= 0.5) & (aligned.target.good.mean(axis=0) >= 0.5)
     if not shared.any():
         raise DataError("science and references share no good pixel; check their DQ and their alignment")
     return shared.astype(np.int32)
 
 
-def decompose(aligned: AlignedRefs, labels: np.ndarray, modes: int) -> tuple[Subspace, ...]:
-    """Decompose the references of every zone and project the science images on their modes."""
+def decompose(
+    aligned: AlignedRefs, labels: np.ndarray, modes: int, references: References | None = None
+) -> tuple[Subspace, ...]:
+    """Decompose the references of every zone and project the science images on their modes.
+
+    `references` stand for the one set of aligned references where they are at hand.
+    """
     spaces = []
     for integrations in progress(aligned.sets, "klip", "set"):
-        references = ReferenceRows.of(aligned, integrations[0])
+        one = ReferenceRows.of(aligned, integrations[0]) if references is None else references
         for zone in np.unique(labels[labels > 0]):
             pixels = np.flatnonzero(labels == zone)
             # a pixel that no reference has can't be modelled
-            pixels = pixels[references.good[:, pixels].any(axis=0)]
+            pixels = pixels[one.share[pixels] > 0]
             if not pixels.size:
                 raise DataError(f"zone {zone} has no pixel that any reference has; move it")
-            spaces.append(_subspace(aligned, references.zone(pixels)[0], pixels, integrations, modes))
+            spaces.append(_subspace(aligned, one, pixels, integrations, modes))
     return tuple(spaces)
 
 
 def _subspace(
-    aligned: AlignedRefs, references: np.ndarray, pixels: np.ndarray, integrations: tuple[int, ...], modes: int
+    aligned: AlignedRefs, references: References, pixels: np.ndarray, integrations: tuple[int, ...], modes: int
 ) -> Subspace:
-    basis, weights, eigenvalues = kl.decompose(references, modes)
+    basis, weights, eigenvalues = references.decompose(pixels, modes)
     if not eigenvalues[0] > 0:
         raise DataError(f"all references are constant over a zone of {pixels.size} px: nothing to subtract with")
     values, good = science_rows(aligned.target, pixels, integrations)

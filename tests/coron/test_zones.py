@@ -44,3 +44,13 @@ def test_code_makes_the_same_zones_again():
     zones = Zones.annuli([0, 4.5, 8], sectors=3)
     again = eval(zones.code)  # our own text
     assert (again.labels((20, 20), (9, 9)) == zones.labels((20, 20), (9, 9))).all()
+
+
+def test_sectors_begin_where_they_are_told():
+    labels = Zones.annuli([0, 20], sectors=2, start=90).labels((21, 21), (10.0, 10.0))
+    # anticlockwise from +y by 90 degrees is -x: the first sector is the lower half
+    assert labels[3, 10] == 1
+    assert labels[17, 10] == 2
+    assert Zones.annuli([0, 20], sectors=2, start=90).code == "Zones.annuli([0.0, 20.0], sectors=2, start=90)"
+    with pytest.raises(DataError, match="degrees, found nan"):
+        Zones.annuli([0, 20], start=float("nan"))

@@ -1,0 +1,210 @@
+"""Source: the image of a point source, to be put into science images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from corontools.arrays.apertures import SIGMA_PER_FWHM
+from corontools.arrays.shift import PAD, shift_image
+from corontools.errors import DataError
+from corontools.exposure import Exposure, readonly
+from corontools.result import code_of
+
+__all__ = ["Footprint", "Source", "footprint", "on_detector"]
+
+# FWHM from its middle at which a Gaussian has no light left: 1e-19 of the peak
+REACH = 4.0
+# px that a shift by a fraction of a pixel may add to a stamp
+EDGE = 2
+# px by which the brightest pixel of a PSF may miss its centre
+OFF_CENTER = 2.0
+
+
+class Footprint(NamedTuple):
+    """Where a source has light: flat indices (m,) of the pixels, and its values there."""
+
+    pixels: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Source:
+    """Image of a point source of flux 1, a Gaussian or a PSF of your own.
+
+    The PSF says what flux means: its peak for a Gaussian (or a PSF of peak 1), the total for a PSF of total 1, the
+    contrast for the image of the star itself.
+
+    Attributes
+    ----------
+    stamp : ndarray, shape (y, x), or None
+        The PSF; there is no light outside.
+    center : (float, float) or None
+        0-based (x, y) of the source in the stamp.
+    fwhm : float or None
+        Px, of a Gaussian.
+
+    Examples
+    --------
+    >>> image = Source.gaussian(2.0).image((9, 9), (3.0, 4.0), 5.0)
+    >>> float(image[4, 3]), round(float(image[4, 4]), 6)
+    (5.0, 2.5)
+    """
+
+    stamp: np.ndarray | None = None
+    center: tuple[float, float] | None = None
+    fwhm: float | None = None
+
+    @classmethod
+    def gaussian(cls, fwhm: float) -> Source:
+        """Round Gaussian of peak 1, `fwhm` px wide, taken at the middles of the pixels.
+
+        Raises
+        ------
+        DataError
+            If the width isn't positive.
+        """
+        if not (np.isfinite(fwhm) and fwhm > 0):
+            raise DataError(f"the width of a PSF should be positive, found {fwhm} px")
+        return cls(fwhm=float(fwhm))
+
+    @classmethod
+    def from_stamp(cls, stamp: np.ndarray, *, center: tuple[float, float] | None = None) -> Source:
+        """A PSF of your own, sampled like the images, moved by Fourier shifts.
+
+        Parameters
+        ----------
+        stamp : ndarray, shape (y, x)
+            Without NaN, faint at its edges. It may be larger than the images: what lies outside is lost.
+        center : (float, float), optional
+            0-based (x, y) of the source in it; by default the middle.
+
+        Raises
+        ------
+        DataError
+            If it isn't an image of finite values with light in it, or its brightest pixel lies more than 2 px from the
+            middle and no centre is given.
+        """
+        values = np.array(stamp, np.float64)
+        if values.ndim != 2 or not values.size or not np.isfinite(values).all() or not values.max() > 0:
+            raise DataError(f"a PSF should be a (y, x) image of finite values with light in it, found {values.shape}")
+        middle = ((values.shape[1] - 1) / 2, (values.shape[0] - 1) / 2)
+        row, column = np.unravel_index(np.argmax(values), values.shape)
+        if center is None and np.hypot(column - middle[0], row - middle[1]) > OFF_CENTER:
+            raise DataError(
+                f"the brightest pixel of the PSF is ({column}, {row}), not its middle ({middle[0]:g}, {middle[1]:g}); "
+                "crop it, or say where the source is with center=(x, y)"
+            )
+        at = None if center is None else (float(center[0]), float(center[1]))
+        return cls(stamp=readonly(values), center=at)
+
+    @property
+    def code(self) -> str:
+        """The call that makes this source."""
+        if self.stamp is None:
+            return f"Source.gaussian({self.fwhm!r})"
+        at = "" if self.center is None else f", center={self.center!r}"
+        return f"Source.from_stamp({code_of(self.stamp)}{at})"
+
+    def __repr__(self) -> str:
+        return self.code
+
+    def image(self, shape: tuple[int, int], position: tuple[float, float], flux: float = 1.0) -> np.ndarray:
+        """Image (y, x) of the source at a 0-based (x, y), zero beyond its reach.
+
+        Raises
+        ------
+        DataError
+            If the position is outside the image.
+        """
+        found = self.footprint(shape, position, flux)
+        image = np.zeros(shape)
+        image.flat[found.pixels] = found.values
+        return image
+
+    def footprint(self, shape: tuple[int, int], position: tuple[float, float], flux: float = 1.0) -> Footprint:
+        """The same as flat pixels and their values."""
+        x, y = _checked(shape, position)
+        (x0, y0), values = self._gauss(x, y) if self.stamp is None else self._moved(x, y)
+        rows, columns = y0 + np.arange(values.shape[0]), x0 + np.arange(values.shape[1])
+        on_y, on_x = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
+        pixels = rows[on_y, None] * shape[1] + columns[on_x]
+        return Footprint(pixels.ravel(), flux * values[np.ix_(on_y, on_x)].ravel())
+
+    def _gauss(self, x: float, y: float) -> tuple[tuple[int, int], np.ndarray]:
+        """First pixel (x, y) and the values of the box that holds the light."""
+        fwhm = float(self.fwhm or 0)
+        sigma, reach = fwhm * SIGMA_PER_FWHM, int(np.ceil(REACH * fwhm))
+        x0, y0 = round(x) - reach, round(y) - reach
+        step = np.arange(2 * reach + 1)
+        along_x, along_y = (np.exp(-0.5 * np.square((step + first - at) / sigma)) for first, at in ((x0, x), (y0, y)))
+        return (x0, y0), along_y[:, None] * along_x
+
+    def _moved(self, x: float, y: float) -> tuple[tuple[int, int], np.ndarray]:
+        stamp = np.asarray(self.stamp)
+        center = self.center or ((stamp.shape[1] - 1) / 2, (stamp.shape[0] - 1) / 2)
+        corner = np.array([x - center[0], y - center[1]])
+        whole = np.rint(corner).astype(int)
+        # zeros wide enough that what the shift continues the image with is zero
+        moved = shift_image(np.pad(stamp, PAD), corner - whole)
+        inner = slice(PAD - EDGE, EDGE - PAD)
+        return (int(whole[0]) - EDGE, int(whole[1]) - EDGE), moved[inner, inner]
+
+
+def _checked(shape: tuple[int, int], position: tuple[float, float]) -> tuple[float, float]:
+    x, y = float(position[0]), float(position[1])
+    if not (-0.5 <= x <= shape[1] - 0.5 and -0.5 <= y <= shape[0] - 0.5):
+        raise DataError(f"({x:g}, {y:g}) is not inside the image of {shape[0]} x {shape[1]} px; move the source")
+    return x, y
+
+
+def footprint(
+    target: Exposure,
+    flux: float,
+    *,
+    position: tuple[float, float] | None = None,
+    sep: float | None = None,
+    pa: float | None = None,
+    psf: Source | np.ndarray | None = None,
+) -> Footprint:
+    """Light of a source on the pixels of an exposure; see `KlipResult.inject`."""
+    if not np.isfinite(flux):
+        raise DataError(f"the flux of a source should be a number, found {flux}")
+    if (position is None) == (sep is None) or (sep is None) != (pa is None):
+        raise DataError("a source needs its place: position=(x, y) in px, or sep= in arcsec and pa= in degrees")
+    if sep is not None and pa is not None:
+        position = on_detector(target, sep, pa)
+    assert position is not None  # one of the two was given
+    ny, nx = target.shape[-2:]
+    return _source(psf, target).footprint((ny, nx), position, float(flux))
+
+
+def _source(psf: Source | np.ndarray | None, target: Exposure) -> Source:
+    if isinstance(psf, Source):
+        return psf
+    if psf is not None:
+        return Source.from_stamp(psf)
+    if not target.meta.fwhm:
+        raise DataError("the width of the PSF isn't known from the header; give psf=Source.gaussian(<px>) or an image")
+    return Source.gaussian(target.meta.fwhm)
+
+
+def on_detector(exposure: Exposure, sep: float, pa: float) -> tuple[float, float]:
+    """0-based (x, y) of a place `sep` arcsec from the star, at `pa` degrees east of north, by the WCS.
+
+    Raises
+    ------
+    DataError
+        If the exposure has no WCS.
+    """
+    if exposure.wcs is None:
+        raise DataError(f"{exposure._name} has no WCS, so north isn't known; give position=(x, y)")
+    ra, dec = np.radians(exposure.wcs.all_pix2world([exposure.center], 0)[0])
+    s, angle = np.radians(sep / 3600), np.radians(pa)
+    # along the great circle
+    sin_dec = np.sin(dec) * np.cos(s) + np.cos(dec) * np.sin(s) * np.cos(angle)
+    turn = np.arctan2(np.sin(angle) * np.sin(s) * np.cos(dec), np.cos(s) - np.sin(dec) * sin_dec)
+    x, y = exposure.wcs.all_world2pix([np.degrees([ra + turn, np.arcsin(sin_dec)])], 0)[0]
+    return float(x), float(y)
