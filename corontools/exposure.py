@@ -248,6 +248,12 @@ class Exposure:
             source=self.source and f"{self.source}.repair(box={box})",
         )
 
+    def explore(self, **options: Any) -> Any:
+        """Open the live view of the images in a notebook; see `corontools.widgets.ExposureExplorer`."""
+        from corontools.widgets import explore  # late: data don't know their views, and scripts need none
+
+        return explore(self, **options)
+
     def _mapped(self, function: Any, **changes: Any) -> Exposure:
         """Copy in which `function` was applied to every array."""
         return self.with_(

@@ -55,6 +55,18 @@ class Result:
         """Rounded percentiles of the result's numbers: a fingerprint for a notebook that is a test."""
         return fingerprint(self._values())
 
+    def explore(self, **options: Any) -> Any:
+        """Open the live view of this result in a notebook; see `corontools.widgets` for the options of each.
+
+        Raises
+        ------
+        DataError
+            If there is no view of this kind of result.
+        """
+        from corontools.widgets import explore  # late: results don't know their views, and scripts need none
+
+        return explore(self, **options)
+
     def _values(self) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} has no digest")
 

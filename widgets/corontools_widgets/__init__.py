@@ -1,1 +1,30 @@
-"""Views of corontools results; users import them from `corontools.widgets`."""
+"""Views of corontools results; users import them from `corontools.widgets`.
+
+`explore(result)` opens the view of any result; so does `result.explore()`.
+"""
+
+from corontools_widgets.contrast import ContrastExplorer, ContrastState
+from corontools_widgets.explore import explore
+from corontools_widgets.film_strip import FilmStrip
+from corontools_widgets.image_pane import ImagePane, RadialNoise, Stroke
+from corontools_widgets.klip import KlipState, KLModeExplorer
+from corontools_widgets.limits import PublishedCurve, gaussian, published
+from corontools_widgets.state import ViewState
+from corontools_widgets.view import View
+
+__all__ = [
+    "ContrastExplorer",
+    "ContrastState",
+    "FilmStrip",
+    "ImagePane",
+    "KLModeExplorer",
+    "KlipState",
+    "PublishedCurve",
+    "RadialNoise",
+    "Stroke",
+    "View",
+    "ViewState",
+    "explore",
+    "gaussian",
+    "published",
+]
