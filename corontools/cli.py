@@ -1,4 +1,4 @@
-"""The command line: `corontools demo` and `corontools coron3`.
+"""The command line: `corontools demo`, `corontools coron3` and `corontools lab`.
 
 Exit status: 0 done, 1 the data or the disk don't allow it, 2 wrong usage, 130 interrupted.
 """
@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the data or the disk don't allow it, 2 wrong usage, 130 i
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 import warnings
@@ -27,6 +28,7 @@ __all__ = ["main"]
 DEFAULT_MODES = 50
 DEMO_MODES = 10
 DEMO_FOLDER = "corontools-demo"
+LAB_FOLDER = "corontools-tutorials"
 DEMO_NOTE = "simulated exposures with planted companions, not an observation"
 SKIPPABLE = ("reject_outliers", "repair", "align_to", "contrast", "combine")
 # option -> step that it belongs to
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--out", type=Path, default=Path(DEMO_FOLDER), help=f"folder (default {DEMO_FOLDER})")
     demo.set_defaults(run=_demo, parser=demo)
     _add_coron3(commands, common)
+    _add_lab(commands, common)
     return parser
 
 
@@ -108,6 +111,22 @@ def _add_coron3(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--skip", choices=SKIPPABLE, action="append", default=[], metavar="STEP", help=", ".join(SKIPPABLE))
     add("--report", action="store_true", help="write <product>_report.html as well")
     command.set_defaults(run=_coron3, parser=command)
+
+
+def _add_lab(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "lab",
+        help="open the tutorials in JupyterLab",
+        description="Copy the tutorials into a folder and open them in JupyterLab, on this machine only. A copy that "
+        "is there already is yours and is kept.",
+    )
+    add = command.add_argument
+    add("-o", "--out", type=Path, default=Path(LAB_FOLDER), help=f"folder (default {LAB_FOLDER})")
+    add("--no-browser", action="store_true", help="print the address instead of opening it")
+    add("--port", type=_count, metavar="N", help="port to listen on (default 8888 or the next free one)")
+    add("--allow-root", action="store_true", help="let JupyterLab run as root, as in a container")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    command.set_defaults(run=_lab, parser=command)
 
 
 def _count(text: str) -> int:
@@ -162,6 +181,52 @@ def _coron3(args: argparse.Namespace) -> None:
     asn = Association.read(args.asn, product=args.product)
     report = f"{asn.product}_report.html" if args.report else ""
     _reduce(asn, args, _options(asn, args), began=began, report=report, known={})
+
+
+def _lab(args: argparse.Namespace) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise DataError("JupyterLab isn't installed; get it with: pip install 'corontools[lab]'")
+    tutorials = _tutorials()
+    args.out.mkdir(parents=True, exist_ok=True)
+    kept = [tutorial.name for tutorial in tutorials if not _copied(tutorial, args.out / tutorial.name)]
+    if kept:
+        _tell(f"note: kept as you changed them: {', '.join(kept)}")
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={args.out.resolve()}"]
+    command += ["--ServerApp.ip=127.0.0.1", f"--LabApp.default_url=/lab/tree/{tutorials[0].name}"]
+    command += [] if args.port is None else [f"--ServerApp.port={args.port}"]
+    command += [f"--{flag}" for flag in ("no-browser", "allow-root") if getattr(args, flag.replace("-", "_"))]
+    _become(command)
+
+
+def _tutorials() -> list[Path]:
+    """The notebooks: inside the installed package, or beside it where it runs from its repository."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if found := sorted(folder.glob("*.ipynb")):
+            return found
+    raise DataError(f"no tutorials beside {package}; install corontools again")
+
+
+def _copied(tutorial: Path, copy: Path) -> bool:
+    """Copy a tutorial, never over what is there; False where that is something else."""
+    text = tutorial.read_bytes()
+    try:
+        with copy.open("xb") as file:
+            file.write(text)
+    except FileExistsError:
+        return copy.is_file() and copy.read_bytes() == text
+    return True
+
+
+def _become(command: Sequence[str]) -> None:
+    """Turn into another program, so that ^C and signals are its own to answer."""
+    if sys.platform == "win32":  # which would give the prompt back while the program runs
+        import subprocess
+
+        sys.exit(subprocess.call(command))
+    os.execv(command[0], list(command))
 
 
 def _options(asn: Association, args: argparse.Namespace) -> dict[str, Any]:

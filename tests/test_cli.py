@@ -5,9 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from astropy.io import fits
@@ -283,3 +288,80 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert main(["demo", "-o", str(tmp_path / "new")]) == 130
     assert capsys.readouterr().err == "corontools: interrupted; nothing was left half-done\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch, capsys):
+    """Run `lab` up to the program that it would become; gives status, that command, and lines of the error stream."""
+
+    def go(*options):
+        commands = []
+        monkeypatch.setattr("corontools.cli._become", commands.append)
+        status = main(["lab", "-o", str(tmp_path / "tutorials"), *options])
+        return status, commands, capsys.readouterr().err.splitlines()
+
+    return go
+
+
+def test_lab_opens_copies_of_the_tutorials_on_this_machine_only(lab, tmp_path):
+    pytest.importorskip("jupyterlab")
+    status, (command,), lines = lab("--no-browser", "--port", "8890")
+    assert (status, lines) == (0, [])
+    shipped = sorted((Path(corontools.__file__).parents[1] / "notebooks").glob("*.ipynb"))
+    copies = sorted((tmp_path / "tutorials").iterdir())
+    assert len(copies) >= 3
+    assert [path.read_bytes() for path in copies] == [path.read_bytes() for path in shipped]
+    assert command[:3] == [sys.executable, "-m", "jupyterlab"]
+    assert {"--ServerApp.ip=127.0.0.1", "--ServerApp.port=8890", "--no-browser"} < set(command)
+    assert f"--ServerApp.root_dir={tmp_path / 'tutorials'}" in command
+    assert not any(word in " ".join(command) for word in ("token", "password", "allow-root", "allow_remote"))
+
+
+def test_lab_keeps_what_was_changed_and_brings_back_what_was_deleted(lab, tmp_path):
+    pytest.importorskip("jupyterlab")
+    lab()
+    first, second, *_ = sorted((tmp_path / "tutorials").iterdir())
+    first.write_text("mine", encoding="utf-8")
+    second.unlink()
+    status, _, lines = lab()
+    assert (status, lines) == (0, [f"note: kept as you changed them: {first.name}"])
+    assert first.read_text(encoding="utf-8") == "mine"
+    assert second.is_file()
+
+
+def test_lab_without_jupyterlab_says_how_to_get_it(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    status, commands, lines = lab()
+    assert (status, commands) == (1, [])
+    assert lines == ["corontools: error: JupyterLab isn't installed; get it with: pip install 'corontools[lab]'"]
+    assert not list(tmp_path.iterdir())
+
+
+def listening(port):
+    """Wait for the server: it tells its address a moment before it listens."""
+    for _ in range(100):
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+
+
+def test_lab_answers_only_those_who_have_the_token(elsewhere, tmp_path):
+    pytest.importorskip("jupyterlab")
+    folder, environment = elsewhere
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [*COMMAND, "lab", "-o", str(tmp_path / "t"), "--no-browser", "--port", port, "--allow-root"]
+    environment = {**environment, "JUPYTER_RUNTIME_DIR": str(tmp_path / "r"), "JUPYTER_CONFIG_DIR": str(tmp_path / "c")}
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            pages = (re.search(r"(http://127\.0\.0\.1:\d+)/lab/tree/(\S+)\?token=(\w{40,})", x) for x in server.stderr)
+            address, name, token = next(page for page in pages if page).groups()
+            assert name == "01_quickstart_coron3.ipynb"
+            listening(int(port))
+            with pytest.raises(HTTPError, match="403"):
+                urlopen(f"{address}/api/contents", timeout=20)
+            with urlopen(f"{address}/api/contents?token={token}", timeout=20) as answer:
+                assert name.encode() in answer.read()
+        finally:
+            server.terminate()
+            server.stderr.read()
