@@ -354,8 +354,13 @@ def test_lab_answers_only_those_who_have_the_token(elsewhere, tmp_path):
     environment = {**environment, "JUPYTER_RUNTIME_DIR": str(tmp_path / "r"), "JUPYTER_CONFIG_DIR": str(tmp_path / "c")}
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as server:
         try:
-            pages = (re.search(r"(http://127\.0\.0\.1:\d+)/lab/tree/(\S+)\?token=(\w{40,})", x) for x in server.stderr)
-            address, name, token = next(page for page in pages if page).groups()
+            told, page = "", None
+            while page is None:
+                line = server.stderr.readline()
+                assert line, told
+                told += line
+                page = re.search(r"(http://127\.0\.0\.1:\d+)/lab/tree/(\S+)\?token=(\w{40,})", told)
+            address, name, token = page.groups()
             assert name == "01_quickstart_coron3.ipynb"
             listening(int(port))
             with pytest.raises(HTTPError, match="403"):

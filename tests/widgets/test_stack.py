@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import zlib
 
@@ -221,3 +222,22 @@ def test_words_and_table_give_the_same_numbers(view):
     assert (
         f"Median {row['median'].value:.4g}, sigma {row['sigma'].value:.4g}, peak {row['peak'].value:.4g}" in view.text
     )
+
+
+def test_words_wait_until_the_hand_rests_and_a_closed_view_says_nothing_more():
+    async def drag():
+        view = explore(make_stack())
+        for frame in (1, 2, 3):
+            view.state.frame = frame
+        before = view._words.value
+        await asyncio.sleep(0.15)
+        after = view._words.value
+        view.state.frame = 4
+        view.close()
+        waiting = view._later.waiting
+        return before, after, waiting
+
+    before, after, waiting = asyncio.run(drag())
+    assert "Reference" not in before
+    assert "Reference 3" in after
+    assert not waiting

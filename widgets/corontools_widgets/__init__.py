@@ -3,24 +3,33 @@
 `explore(result)` opens the view of any result; so does `result.explore()`.
 """
 
+from corontools_widgets.alignment import AlignmentExplorer, AlignmentState
 from corontools_widgets.contrast import ContrastExplorer, ContrastState
 from corontools_widgets.explore import explore
+from corontools_widgets.exposure import ExposureExplorer, ExposureState
 from corontools_widgets.film_strip import FilmStrip
 from corontools_widgets.image_pane import ImagePane, RadialNoise, Stroke
 from corontools_widgets.klip import KlipState, KLModeExplorer
 from corontools_widgets.limits import PublishedCurve, gaussian, published
+from corontools_widgets.stack import StackExplorer, StackState
 from corontools_widgets.state import ViewState
 from corontools_widgets.view import View
 
 __all__ = [
+    "AlignmentExplorer",
+    "AlignmentState",
     "ContrastExplorer",
     "ContrastState",
+    "ExposureExplorer",
+    "ExposureState",
     "FilmStrip",
     "ImagePane",
     "KLModeExplorer",
     "KlipState",
     "PublishedCurve",
     "RadialNoise",
+    "StackExplorer",
+    "StackState",
     "Stroke",
     "View",
     "ViewState",
