@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,7 +27,7 @@ from harness import machine, table
 from tests.browser.chromium import SIZE, launched, missing
 from tests.browser.lab import SHOWN, Jupyter, Notebook, show
 from tests.browser.link import Link
-from tests.browser.timing import Region, drag_rate, first_paint, key_waits
+from tests.browser.timing import Region, Waits, drag_rate, first_paint, key_waits
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -42,10 +43,11 @@ CURVES = ".bqplot svg"
 DATA = """
 import numpy as np
 import corontools, corontools.widgets
-from corontools import Exposure, PSFStack
+from corontools import Exposure, Meta, PSFStack
 from corontools_widgets.image_pane import ImagePane
 with np.load('exposures.npz') as saved:
-    science, references = Exposure(saved['science']), Exposure(saved['references'])
+    meta = Meta(instrument="NIRCAM", filter="F444W", pixel_scale=0.063, unit="MJy/sr")
+    science, references = (Exposure(saved[name], meta=meta) for name in ("science", "references"))
 klip = PSFStack.from_exposures([references]).align_to(science, to="none").klip({modes})
 series = klip.series()
 """
@@ -104,9 +106,10 @@ def measure(book: Notebook, view: str, link: Link, name: str, *, moves: int) -> 
     image.scroll_into_view_if_needed()
     yield from keys(page, view, name, moves)
     slider = page.locator(f"{PANE} input[type=range]").first
-    rate = drag_rate(page, Region.of(slider), region_of(page, image))
-    yield Figure(view, name, "pictures changed while dragging", f"{rate:.0f} /s", ">= 20 /s")
+    rate = drag_rate(page, Region.of(slider))
+    yield Figure(view, name, "pictures drawn while dragging", f"{rate:.0f} /s", ">= 20 /s")
     if view == "klip":
+        yield from reductions(book, name)
         yield from companion(book, name)
 
 
@@ -121,23 +124,51 @@ def keys(page: Page, view: str, name: str, moves: int) -> Iterator[Figure]:
     for what, waits, limit in zip(
         ("image", "curve"), key_waits(page, regions, walk, pause=pause), wanted, strict=False
     ):
-        figure = f"{waits.median:.0f}, {waits.p95:.0f} ms" + (f", {waits.missed} missed" if waits.missed else "")
-        yield Figure(view, name, f"key to {what}, median and p95 of {moves}", figure, limit)
+        yield Figure(view, name, f"key to {what}, median and p95 of {moves}", told(waits), limit)
+
+
+def reductions(book: Notebook, name: str) -> Iterator[Figure]:
+    """A zone that grows and a reference that is left out, by key: the first picture that is made of other modes."""
+    page = book.page
+    book.python("view.state.modes = 10; view.state.edges = [4.0, 140.0]; view._tabs.selected_index = 0")
+    zone = page.locator(f"{PANE} [data-key^='region:']").first
+    zone.wait_for(timeout=SHOWN)
+    page.wait_for_timeout(6000)
+    zone.focus()
+    # within the zone, where its outline is not
+    middle = Region.of(page.locator(IMAGE).first, margin=0.4)
+    waits = key_waits(page, middle, ["Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowUp"] * 3, pause=3000.0)[0]
+    yield Figure("klip", name, "radius of a zone changed, image, median and p95", told(waits), "<= 400 ms")
+    book.python("view.state.edges = []; view._tabs.selected_index = 1")
+    strip = page.locator(".ct-strip-item[tabindex='0']").first
+    strip.wait_for(timeout=SHOWN)
+    page.wait_for_timeout(6000)
+    strip.focus()
+    page.locator(IMAGE).first.scroll_into_view_if_needed()
+    image = region_of(page, page.locator(IMAGE).first)
+    # another one each time: what was shown last is remembered
+    waits = key_waits(page, image, [" ", "ArrowRight"] * 16, pause=2000.0)[0].every(2)
+    yield Figure("klip", name, "reference ticked, image, median and p95", told(waits), "<= 400 ms")
+    book.python("view._tabs.selected_index = None")
+    page.wait_for_timeout(1000)
 
 
 def companion(book: Notebook, name: str) -> Iterator[Figure]:
-    """A companion that is moved by the kernel's answer to arrow keys on its mark."""
+    """A companion that is moved by arrow keys on its mark: the picture within the mark."""
     page = book.page
     book.python("view.state.source = [220.0, 180.0, float(np.nanstd(series.frames[0])) * 200]")
     mark = page.locator(f"{PANE} [data-key^='mark:']").last
     mark.wait_for(timeout=SHOWN)
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(3000)
     mark.focus()
-    around = Region.of(mark, margin=-2.0)
-    waits = key_waits(page, around, ["ArrowRight", "ArrowLeft"] * 10, pause=900.0)[0]
-    yield Figure(
-        "klip", name, "companion moved by a key, mark, median and p95", f"{waits.median:.0f}, {waits.p95:.0f} ms", ""
-    )
+    inside = Region.of(mark.locator(".ctp-grip").first, margin=0.25)
+    waits = key_waits(page, inside, ["ArrowRight", "ArrowLeft"] * 10, pause=2500.0)[0]
+    yield Figure("klip", name, "companion moved, image, median and p95", told(waits), "<= 100 ms")
+
+
+def told(waits: Waits) -> str:
+    """Median and 95th percentile."""
+    return f"{waits.median:.0f}, {waits.p95:.0f} ms" + (f", {waits.missed} missed" if waits.missed else "")
 
 
 def region_of(page: Page, place: Locator) -> Region:
@@ -170,7 +201,9 @@ def main() -> None:
         for view in given.views.split(","):
             for name in given.links.split(","):
                 book = opened(server, browser, view, links[name].port)
-                rows += [figure.cells() for figure in measure(book, view, links[name], name, moves=given.moves)]
+                for figure in measure(book, view, links[name], name, moves=given.moves):
+                    rows.append(figure.cells())
+                    print(*rows[-1], sep="  ", file=sys.stderr)
                 book.page.close()
                 server.stop_kernels()
     print(machine(PACKAGES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from corontools.errors import DataError
 
@@ -119,11 +120,9 @@ def aperture_snr(
     >>> found.n, found.snr > 5, found.false_alarm < 1e-5
     (30, True, True)
     """
-    from scipy import stats
-
     values = _ring_means(image, position, center, fwhm)
     snr, n = _student(values)
-    return ApertureSNR(snr, n, float(stats.t.sf(snr, n - 1)) if n > 1 else float("nan"))
+    return ApertureSNR(snr, n, float(special.stdtr(n - 1, -snr)) if n > 1 else float("nan"))
 
 
 def aperture_snr_series(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from corontools.arrays.kl import BLOCK, leave_one_out
 
@@ -85,11 +85,9 @@ def tail_factor(references: np.ndarray, modes: int, *, groups: np.ndarray) -> fl
     float
         1 for fewer than three groups, or too few pixels for the tail to be seen.
     """
-    from scipy import stats
-
     n, pixels = references.shape
     n_group = np.unique(groups).size
-    share = 2 * stats.t.sf(3.0, max(n_group - 1, 1))
+    share = 2 * special.stdtr(max(n_group - 1, 1), -3.0)
     tested = np.unique(np.linspace(0, n - 1, min(n, max(DECOMPOSITIONS // n, 2))).astype(int))
     images = references[:, :: max(1, pixels * tested.size // SAMPLES)]
     if n_group < 3 or share * tested.size * images.shape[1] < LEAST_TAIL:

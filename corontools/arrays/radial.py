@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import special
 
 from corontools.errors import DataError
 
@@ -69,9 +70,8 @@ def student_factor(level: float, elements: np.ndarray) -> np.ndarray:
     t.isf(norm.sf(level), n - 1) sqrt(1 + 1/n) for n independent elements in the ring, of which the noise was measured
     (Mawet et al. 2014, eq. 9); survival functions, so that nothing saturates. NaN for fewer than two elements.
     """
-    from scipy import stats
-
     n = np.floor(np.asarray(elements, np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):
-        factor = stats.t.isf(stats.norm.sf(level), n - 1) * np.sqrt(1 + 1 / n)
+        # the lower tail, mirrored: the same to the last digit, and without scipy.stats, which takes 0.7 s to import
+        factor = -special.stdtrit(n - 1, special.ndtr(-level)) * np.sqrt(1 + 1 / n)
     return np.where(n >= 2, factor, np.nan)

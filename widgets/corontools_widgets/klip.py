@@ -23,7 +23,7 @@ from corontools_widgets import controls, panels, plots, standalone
 from corontools_widgets.explore import explore
 from corontools_widgets.image_pane import ImagePane, RadialNoise
 from corontools_widgets.klip_panels import CompanionPanel, ReferencesPanel, ZonesPanel
-from corontools_widgets.later import Later
+from corontools_widgets.later import Later, Paced
 from corontools_widgets.plots import Reading
 from corontools_widgets.reduction import Choice, Reduction
 from corontools_widgets.state import ViewState
@@ -33,6 +33,7 @@ __all__ = ["KLModeExplorer", "KlipState"]
 
 CURSOR, SOURCE = "cursor", "injected"
 ZONE = "zone "
+SETTLES = 0.15  # s after the last change, until all mode counts are computed
 # widths of the PSF about the star where a limit says little
 NEAR = 1.5
 
@@ -129,7 +130,8 @@ class KLModeExplorer(View):
         self._series = self._reduction.series(self.state.choice)
         self._problem, self._busy, self._dragging = "", False, False
         self._limits: tuple[tuple[ModeSeries, float], np.ndarray] | None = None
-        self._settle = Later(self._settled)
+        self._settle, self._curves_follow = Later(self._settled, SETTLES), Paced(self._follow_curves)
+        self._then = Later(self._follow_track)
         self._make_pane()
         self._make_plots()
         self._lay_out()
@@ -316,6 +318,8 @@ class KLModeExplorer(View):
         self.at_end(self._family.plot.close)
         self.at_end(self._track.plot.close)
         self.at_end(self._settle.cancel)
+        self.at_end(self._curves_follow.cancel)
+        self.at_end(self._then.cancel)
 
     # -- what the user does ------------------------------------------------------------------------------------------
 
@@ -347,7 +351,14 @@ class KLModeExplorer(View):
 
     def _modes_chosen(self, _: Any) -> None:
         self._pane.frame = self.index
-        self._family.current = self._track.current = self.index
+        self._curves_follow()
+
+    def _follow_curves(self) -> None:
+        self._family.current = self.index
+        self._then()
+
+    def _follow_track(self) -> None:
+        self._track.current = self.index
         self._say()
 
     def _limits_set(self, change: Any) -> None:
@@ -383,6 +394,7 @@ class KLModeExplorer(View):
         zones = [region for region in change["new"] if str(region.get("id", "")).startswith(ZONE)]
         if self._busy or not self.state.edges or not zones:
             return
+        self._dragging = any(not region.get("done", True) for region in zones)
         edges, turns = list(self.state.edges), [0.0]
         for region in zones:
             ring, sector = map(int, region["id"].removeprefix(ZONE).split("."))
@@ -392,7 +404,10 @@ class KLModeExplorer(View):
             turns.append(_turned(region["pa0"] - self._begin(sector)))
         turn = max(turns, key=abs) if self.state.sectors > 1 else 0.0
         start = round(_turned(self.state.start - self._sky.parity * turn), 1)
-        self.choose(edges=edges, start=start, drag="zones")
+        if (edges, start) != (self.state.edges, self.state.start):
+            self.choose(edges=edges, start=start, drag="zones")
+        elif not self._dragging:
+            self._settle()
 
     def _panel_opened(self, change: Any) -> None:
         if change["new"] == 1:
@@ -604,6 +619,7 @@ class KLModeExplorer(View):
                     {
                         "id": f"{ZONE}{ring}.{sector}", "kind": "annulus", "x": x, "y": y, "r0": r0, "r1": r1,
                         "pa0": begin, "pa1": begin + wide, "name": "", "locked": False, "visible": True,
+                        "fixed": True,
                     }
                 )  # fmt: skip
         return regions

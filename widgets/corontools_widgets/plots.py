@@ -100,8 +100,8 @@ class CurveFamily:
         # seen by the pointer only: bqplot has no tooltip for places on a line
         tip = bqplot.Tooltip(fields=["x", "y"], formats=[".3g", ".3g"], labels=[x_reading.label, y_reading.label])
         self._dots = self.plot.dots(self._x, row, opacities=[0.0], default_size=90, tooltip=tip)
-        # many small marks, which nobody sees: they would hold up the curve
-        self._hover = Later(lambda: self.plot.move(self._dots, self._x, self._curves[self._current]))
+        # many small marks, which nobody sees, and words, which move the page: they would hold up the curve
+        self._rest = Later(self._follow)
         self._legend = ipywidgets.HTML()
         self.widget = self.plot.with_legend(self._legend)
         self._name()
@@ -115,8 +115,11 @@ class CurveFamily:
     def current(self, index: int) -> None:
         self._current = int(index)
         self.front.y = self._curves[self._current]
+        self._rest()
+
+    def _follow(self) -> None:
+        self.plot.move(self._dots, self._x, self._curves[self._current])
         self._name()
-        self._hover()
 
     def _name(self) -> None:
         chosen = f"{self.names[self._current]} {self._what}"
@@ -130,10 +133,9 @@ class CurveFamily:
         self._current = min(self._current, len(self._curves) - 1)
         for mark, y in ((self._grey, self._curves), (self.front, self._curves[self._current])):
             self.plot.move(mark, self._x, y)
-        self._hover()
+        self._rest()
         self.plot.show(*self._axes())
         self.mark(self._marked)
-        self._name()
 
     def mark(self, x: float | None) -> None:
         """Dashed line at a separation, such as that of the cursor; None takes it away."""
@@ -143,7 +145,7 @@ class CurveFamily:
 
     def close(self) -> None:
         """Close its widgets."""
-        self._hover.cancel()
+        self._rest.cancel()
         close_widget(self.widget)
 
     def _axes(self) -> tuple[Axis, Axis]:
