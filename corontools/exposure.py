@@ -203,9 +203,21 @@ class Exposure:
         )
 
     def mask(self, bad: np.ndarray, *, bits: int = DQ.DO_NOT_USE) -> Exposure:
-        """Set DQ `bits` where `bad` (broadcast to data) is True; pixel values stay."""
-        where = np.broadcast_to(np.asarray(bad, bool), self.data.shape)
-        return self.with_(dq=self.flags() | np.where(where, np.uint32(bits), np.uint32(0)))
+        """Set DQ `bits` where `bad` (broadcast to data) is True; pixel values stay.
+
+        Raises
+        ------
+        DataError
+            If `bad` has another shape.
+        """
+        from corontools.result import call  # late: how calls are written is told by results, which are made of these
+
+        try:
+            where = np.broadcast_to(np.asarray(bad, bool), self.data.shape)
+        except ValueError as error:
+            raise DataError(f"{self._name}: a mask of shape {np.shape(bad)} doesn't fit {self.data.shape}") from error
+        code = self.source and f"{self.source}.{call(Exposure.mask, self, np.asarray(bad), bits=bits)}"
+        return self.with_(dq=self.flags() | np.where(where, np.uint32(bits), np.uint32(0)), source=code)
 
     def reject_outliers(self, sigma: float = 5.0) -> Exposure:
         """Flag pixels that leave the other integrations (OUTLIER and DO_NOT_USE); see `arrays.outliers.temporal`.

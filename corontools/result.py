@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
+from corontools.dq import runs
 from corontools.exposure import Exposure, readonly
 
 __all__ = ["Result", "call", "code_of", "fingerprint", "verb"]
 
-# a choice of images up to this length is written out, longer ones go by their fingerprint
+# a choice of images up to this length is written out, and so is a mask of so many runs of pixels; longer ones go by
+# their fingerprint
 INDICES = 1000
 
 P = ParamSpec("P")
@@ -120,15 +123,20 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
 
 
 def code_of(value: Any) -> str:
-    """Python code that gives `value` again; images and exposures without a file go by their fingerprint."""
+    """Python code that gives `value` again; images and exposures without a file go by their fingerprint.
+
+    A mask of few runs is written out, see `dq.pixels`.
+    """
     if isinstance(value, Exposure):
         return value.source or f"exposure({fingerprint(value.data)!r})"
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biu" and value.size <= INDICES:
         return repr(value.tolist())
     if isinstance(value, np.ndarray):
-        return f"array({fingerprint(value)!r})"
+        return _mask_code(value) or f"array({fingerprint(value)!r})"
     if isinstance(value, np.generic):
         return repr(value.item())
+    if isinstance(value, enum.Enum):
+        return repr(value.value)
     if isinstance(value, Path):
         return repr(str(value))
     if isinstance(value, list | tuple):
@@ -137,6 +145,14 @@ def code_of(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{code_of(key)}: {code_of(item)}" for key, item in value.items()) + "}"
     return getattr(value, "code", None) or repr(value)
+
+
+def _mask_code(array: np.ndarray) -> str:
+    """Code of a mask that is short enough to be written out, else ""."""
+    if array.dtype.kind != "b" or not array.size:
+        return ""
+    found = runs(array)
+    return f"pixels({array.shape}, {found.ravel().tolist()})" if len(found) <= INDICES else ""
 
 
 def fingerprint(array: np.ndarray) -> str:

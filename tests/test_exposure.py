@@ -141,6 +141,21 @@ def test_mask_sets_bits_and_keeps_values_and_other_bits(exposure):
     assert exposure.dq[2, 1, 2] == 0
 
 
+@pytest.mark.parametrize("bits", [None, DQ.HOT, 4])
+def test_mask_is_told_in_the_source_of_an_exposure_of_a_file(exposure, bits):
+    bad = np.zeros((12, 15), bool)
+    bad[1, 2:4] = True
+    masked = exposure.mask(bad) if bits is None else exposure.mask(bad, bits=bits)
+    told = "" if bits is None else f", bits={int(bits)}"
+    assert masked.source == f"Exposure.read('a.fits').mask(pixels((12, 15), [17, 2]){told})"
+    assert Exposure(exposure.data).mask(bad).source == ""
+
+
+def test_a_mask_of_another_shape_is_refused(exposure):
+    with pytest.raises(DataError, match=r"a mask of shape \(3, 3\) doesn't fit \(3, 12, 15\)"):
+        exposure.mask(np.ones((3, 3), bool))
+
+
 def test_an_exposure_whose_maker_is_unknown_says_so(exposure):
     assert exposure.with_(data=exposure.data * 2).source == ""
     assert exposure.with_(data=exposure.data * 2).repair().source == ""

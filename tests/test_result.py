@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 
+from corontools.dq import pixels, runs
+from corontools.errors import DataError
 from corontools.exposure import Exposure
-from corontools.result import Result, call, fingerprint, verb
+from corontools.result import Result, call, code_of, fingerprint, verb
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +59,29 @@ def test_an_image_in_memory_goes_by_its_fingerprint():
     image = np.arange(12.0).reshape(3, 4)
     assert call(method, None, image) == "method(array('3x4 100% 0 2.75 5.5 8.25 11 0.3939'))"
     assert call(method, None, Exposure(image)) == "method(exposure('3x4 100% 0 2.75 5.5 8.25 11 0.3939'))"
+
+
+def test_a_mask_of_few_runs_is_written_out_and_one_of_many_goes_by_its_fingerprint():
+    mask = np.zeros((3, 40, 50), bool)
+    mask[1, 5, 7:11] = mask[2] = True
+    code = code_of(mask)
+    assert code == "pixels((3, 40, 50), [2257, 4, 4000, 2000])"
+    np.testing.assert_array_equal(pixels((3, 40, 50), [2257, 4, 4000, 2000]), mask)
+    assert code_of(np.indices((60, 60)).sum(axis=0) % 2 == 0).startswith("array('60x60 100% 0")
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=3)))
+def test_the_runs_of_any_mask_give_it_again(mask):
+    np.testing.assert_array_equal(pixels(mask.shape, runs(mask).ravel().tolist()), mask)
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [((2, 3), [5, 2]), ((2, 3), [-1, 2]), ((2, 3), [1, 0]), ((2, 3), [1]), ((0, 3), []), ((1 << 20, 1 << 20), [])],
+)
+def test_runs_outside_of_the_mask_are_refused(shape, found):
+    with pytest.raises(DataError):
+        pixels(shape, found)
 
 
 def test_an_exposure_of_a_file_goes_by_its_call():

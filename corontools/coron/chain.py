@@ -22,6 +22,7 @@ from corontools.coron.series import ModeSeries
 from corontools.coron.source import Source
 from corontools.coron.stack import PSFStack
 from corontools.coron.zones import Zones
+from corontools.dq import pixels
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.products import history_lines
@@ -31,8 +32,8 @@ __all__ = ["replay"]
 
 # what a history may call; a file's header is data, and nothing else in it is run
 VERBS = {
-    Exposure: {"select", "crop", "reject_outliers", "repair"},
-    PSFStack: {"reject_outliers", "repair", "select", "align_to"},
+    Exposure: {"select", "crop", "mask", "reject_outliers", "repair"},
+    PSFStack: {"mask", "reject_outliers", "repair", "select", "align_to"},
     AlignedRefs: {"select", "averaged", "unaligned", "inject", "klip"},
     KlipResult: {"at", "inject", "series", "contrast", "combine"},
     ModeSeries: {"inject"},
@@ -144,6 +145,7 @@ class _Replay:
             "combine": combine,
             "array": self.known,
             "exposure": self.known,
+            "pixels": pixels,
             "slice": slice,
         }
 

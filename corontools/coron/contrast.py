@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from corontools.result import Result, verb
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["ContrastCurve", "measure"]
+__all__ = ["ContrastCurve", "Statistics", "measure"]
+
+# of the noise in a ring: that of few samples, or that of infinitely many
+Statistics = Literal["student", "gaussian"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +41,8 @@ class ContrastCurve(Result):
         Of the image.
     level : float
         1 for the noise itself; n for a detection limit at the false-alarm rate of n Gaussian sigma.
+    statistics : {"student", "gaussian"} or None
+        Of a detection limit, see `sigma`; None for the noise itself.
     fwhm : float or None
         Width of a resolution element, px.
     star_flux : float or None
@@ -56,27 +61,41 @@ class ContrastCurve(Result):
     count: np.ndarray
     meta: Meta
     level: float = 1.0
+    statistics: Statistics | None = None
     fwhm: float | None = None
     star_flux: float | None = None
 
     @verb
-    def sigma(self, level: float = 5.0, *, fwhm: float | None = None) -> ContrastCurve:
-        """Detection limit at the false-alarm probability of `level` Gaussian sigma, few samples allowed for.
+    def sigma(
+        self, level: float = 5.0, *, statistics: Statistics = "student", fwhm: float | None = None
+    ) -> ContrastCurve:
+        """Detection limit at the false-alarm probability of `level` Gaussian sigma.
 
-        The noise of a ring of radius r was measured on n = 2 pi r / fwhm independent elements, and the limit is for
-        one more (Mawet et al. 2014); rings with fewer than two give NaN.
+        Parameters
+        ----------
+        level : float
+            Positive.
+        statistics : {"student", "gaussian"}
+            "student": few samples are allowed for. The noise of a ring of radius r was measured on n = 2 pi r / fwhm
+            independent elements, and the limit is for one more (Mawet et al. 2014); rings with fewer than two give
+            NaN. "gaussian": `level` standard deviations, as if the noise were well known. Near the star this promises
+            too much; older limits are often of this kind.
+        fwhm : float, optional
+            Width of the PSF, px; by default that of the image's filter. "gaussian" needs none.
 
         Raises
         ------
         DataError
-            If the level isn't positive or the width of the PSF isn't known.
+            If the level isn't positive, the statistics aren't known, or the width of the PSF isn't.
         """
         width = fwhm or self.fwhm or self.meta.fwhm
         if not level > 0:
             raise DataError(f"the level should be a positive number of sigma, found {level}")
-        if not width or width <= 0:
+        if statistics not in get_args(Statistics):
+            raise DataError(f"statistics should be 'student' or 'gaussian', found {statistics!r}")
+        if statistics == "student" and (not width or width <= 0):
             raise DataError("the width of the PSF isn't known from the header; give sigma(level, fwhm=<px>)")
-        return self.with_(level=float(level), fwhm=float(width))
+        return self.with_(level=float(level), statistics=statistics, fwhm=width and float(width))
 
     @verb
     def normalize(self, star_flux: float) -> ContrastCurve:
@@ -95,11 +114,17 @@ class ContrastCurve(Result):
     def limit(self) -> np.ndarray:
         """The curve: noise times the factor that `sigma` asks for, over the star's flux if that was given."""
         curve = np.array(self.noise)
-        if self.fwhm is not None:
+        if self.statistics is not None:
             with np.errstate(invalid="ignore", divide="ignore"):
                 unbiased = np.where(self.count > 1, np.sqrt(self.count / (self.count - 1)), np.nan)
-            curve *= unbiased * student_factor(self.level, 2 * np.pi * self.radius / self.fwhm)
+            curve *= unbiased * self._factor()
         return curve / (self.star_flux or 1.0)
+
+    def _factor(self) -> np.ndarray | float:
+        """Standard deviations that the limit is at."""
+        if self.statistics == "gaussian" or self.fwhm is None:
+            return self.level
+        return student_factor(self.level, 2 * np.pi * self.radius / self.fwhm)
 
     @property
     def sep(self) -> np.ndarray | None:
@@ -120,7 +145,8 @@ class ContrastCurve(Result):
             columns["sep"] = self.sep * u.arcsec
         columns |= {"noise": self.noise * unit, "count": self.count}
         columns["limit"] = self.limit * (u.dimensionless_unscaled if self.star_flux else unit)
-        return QTable(columns, meta={"level": self.level, "unit": self.meta.unit, "chain": list(self.history)})
+        known = {"level": self.level, "statistics": self.statistics, "unit": self.meta.unit}
+        return QTable(columns, meta={**known, "chain": list(self.history)})
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the `_contrast` product (ContrastModel: radius in px, sigma) or, by suffix, .ecsv or .csv."""
@@ -134,7 +160,7 @@ class ContrastCurve(Result):
     @property
     def name(self) -> str:
         """What the curve shows, for a legend or an axis."""
-        what = "noise" if self.fwhm is None else "limit"
+        what = {None: "noise", "student": "limit", "gaussian": "limit, Gaussian"}[self.statistics]
         unit = "of the star" if self.star_flux else self.meta.unit
         return f"{self.level:g}-sigma {what}" + (f" ({unit})" if unit else "")
 

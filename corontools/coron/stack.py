@@ -13,6 +13,7 @@ import numpy as np
 
 from corontools.arrays.pairs import correlation
 from corontools.association import Association
+from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import VARIANCES, Exposure, check_alike, indices
 from corontools.result import Result, code_of, verb
@@ -100,6 +101,19 @@ class PSFStack(Result):
             if len(known) >= 3:
                 return np.array([known.index(name) for name in names])
         return np.arange(self.n_ref)
+
+    @verb
+    def mask(self, bad: np.ndarray, *, bits: int = DQ.DO_NOT_USE) -> PSFStack:
+        """Set DQ `bits` where `bad`, (n_ref, y, x) or (y, x) for all, is True; see `Exposure.mask`.
+
+        Examples
+        --------
+        >>> stack = PSFStack.from_exposures([Exposure(np.ones((2, 3, 4)))])
+        >>> masked = stack.mask(np.eye(3, 4, dtype=bool))
+        >>> masked.history[-1], int(masked.exposure.good.sum())
+        ('.mask(pixels((3, 4), [0, 1, 5, 1, 10, 1]))', 18)
+        """
+        return self.with_(exposure=self.exposure.mask(bad, bits=bits))
 
     @verb
     def reject_outliers(self, sigma: float = 5.0) -> PSFStack:

@@ -172,10 +172,10 @@ def decompose(
 ) -> tuple[Subspace, ...]:
     """Decompose the references of every zone and project the science images on their modes.
 
-    `references` stand for the one set of aligned references where they are at hand.
+    `references` stand for the one set of aligned references where they are at hand; that takes no time worth a bar.
     """
     spaces = []
-    for integrations in progress(aligned.sets, "klip", "set"):
+    for integrations in progress(aligned.sets, "klip", "set") if references is None else aligned.sets:
         one = ReferenceRows.of(aligned, integrations[0]) if references is None else references
         for zone in np.unique(labels[labels > 0]):
             pixels = np.flatnonzero(labels == zone)

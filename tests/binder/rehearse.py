@@ -32,7 +32,8 @@ def main(folder: Path) -> None:
     shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
     shutil.copytree(REPOSITORY / "tests" / "notebooks", folder / "tests" / "notebooks")
     shutil.copy(REPOSITORY / "tests" / "conftest.py", folder / "tests")
-    run(venv, "python", "-m", "pytest", "-p", "no:cacheprovider", "-q", "tests/notebooks", cwd=folder)
+    options = ("-q", "-p", "no:cacheprovider", "-o", "markers=real")
+    run(venv, "python", "-m", "pytest", *options, "tests/notebooks", cwd=folder)
 
 
 def pins() -> list[str]:

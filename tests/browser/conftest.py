@@ -1,7 +1,7 @@
 """What the tests in a browser share: Chromium, a Jupyter server, pages that are watched, notebooks opened in them.
 
-A test that asks for any of them is skipped where Chromium, Playwright or Jupyter is missing. Set CORONTOOLS_SHOTS to a
-folder to keep the screenshots that tests take.
+A test that asks for any of them is skipped where Chromium, Playwright or Jupyter is missing, and fails there where
+CORONTOOLS_NEED_CHROMIUM is set. Set CORONTOOLS_SHOTS to a folder to keep the screenshots that tests take.
 """
 
 from __future__ import annotations
@@ -25,12 +25,19 @@ CONTEXT: dict[str, Any] = {"viewport": SIZE, "reduced_motion": "reduce"}
 VIEW = ".jp-OutputArea-output .widget-subarea, .jp-OutputArea-output .jupyter-widgets"
 
 
+def need(*modules: str) -> None:
+    """Chromium and these modules, or no test."""
+    lacking = missing(*modules)
+    if lacking and os.environ.get("CORONTOOLS_NEED_CHROMIUM"):
+        pytest.fail(lacking, pytrace=False)
+    if lacking:
+        pytest.skip(lacking)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """Headless Chromium that reaches nothing but this machine."""
-    lacking = missing("playwright", "PIL")
-    if lacking:
-        pytest.skip(lacking)
+    need("playwright", "PIL")
     with launched() as browser:
         yield browser
 
@@ -38,9 +45,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     """A Jupyter server with JupyterLab, Notebook 7 and Voila."""
-    lacking = missing("jupyterlab", "notebook", "voila", "ipykernel")
-    if lacking:
-        pytest.skip(lacking)
+    need("jupyterlab", "notebook", "voila", "ipykernel")
     with Jupyter(tmp_path_factory.mktemp("jupyter")) as server:
         yield server
 

@@ -102,6 +102,8 @@ CHAINS = {
     "slice": lambda stack, science: stack.select(slice(1, 5)).align_to(science, to="none").klip(2),
     "indices": lambda stack, science: stack.select(np.array([4, 0, 1])).align_to(science, to="none").klip(1),
     "mask": lambda stack, science: stack.select(np.arange(6) % 2 == 0).align_to(science, to="none").klip(1),
+    "flagged": lambda stack, science: stack.mask(np.indices((32, 32))[0] == 5).align_to(science, to="none").klip(1),
+    "flagged science": lambda stack, science: aligned(stack, science.mask(np.eye(32, dtype=bool), bits=5)).klip(1),
     "star": lambda stack, science: stack.select(target="reference 0").align_to(science, to="none").klip(1),
     "best": lambda stack, science: stack.select(best=3, like=science).align_to(science, to="none").klip(1),
     "later": lambda stack, science: stack.align_to(science, to="first").select([0, 2, 3]).klip(2),
@@ -109,6 +111,7 @@ CHAINS = {
     "outside": lambda stack, science: stack.align_to(science, to="none").klip(1, zones=Zones.annuli([4, np.inf])),
     "contrast": lambda stack, science: aligned(stack, science).klip(2).contrast(3, center=(15.0, 16.5)).sigma(5),
     "limit": lambda stack, science: aligned(stack, science).klip(2).contrast().sigma(3, fwhm=2.5).normalize(1e4),
+    "plain": lambda stack, science: aligned(stack, science).klip(2).contrast().sigma(3, statistics="gaussian"),
     "combined": lambda stack, science: stack.align_to(science, to="none").klip(2).combine().contrast(4),
 }  # fmt: skip
 
@@ -164,6 +167,7 @@ HOSTILE = [
     "PSFStack.from_exposures([])", "combine(5)", "combine([5])", "combine([])", "Zones.annuli(5)",
     "Zones.annuli(['a', 'b'])", "Zones.annuli([2, 1])", "Association.read('x', product=1)",
     "Association.read('/dev/null')", "exposure('x', 'y')", "combine(x=1)",
+    "pixels((10**6, 10**9), [])", "pixels(5, 3)", "pixels((4, 4), [15, 2])", "pixels((-4, -4), [])",
 ]  # fmt: skip
 
 

@@ -39,6 +39,30 @@ def test_five_sigma_allow_for_the_few_elements_of_a_ring(curve):
     assert (limit[5:] > 5 * curve.noise[5:]).all()
 
 
+def test_gaussian_limits_are_quantiles_of_the_normal_distribution(curve):
+    for level in (3, 5):
+        limit = curve.sigma(level, statistics="gaussian").limit
+        unbiased = curve.noise * np.sqrt(curve.count / (curve.count - 1))
+        np.testing.assert_allclose(limit, stats.norm.isf(stats.norm.sf(level), scale=unbiased))
+
+
+def test_gaussian_limits_are_lower_near_the_star_and_alike_far_out(curve):
+    student, plain = curve.sigma(5), curve.sigma(5, statistics="gaussian")
+    assert student.limit[2] > 2 * plain.limit[2]
+    np.testing.assert_allclose(student.limit[-1], plain.limit[-1], rtol=0.15)
+    np.testing.assert_array_equal(plain.sigma(5).limit, student.limit)
+    assert plain.name == "5-sigma limit, Gaussian (MJy/sr)"
+    assert (student.table.meta["statistics"], plain.table.meta["statistics"]) == ("student", "gaussian")
+
+
+def test_gaussian_limits_need_no_width_of_the_psf(curve):
+    unknown = curve.with_(meta=Meta()).sigma(5, statistics="gaussian")
+    np.testing.assert_array_equal(unknown.limit, curve.sigma(5, statistics="gaussian").limit)
+    assert unknown.fwhm is None
+    with pytest.raises(DataError, match="'student' or 'gaussian', found 'poisson'"):
+        curve.sigma(5, statistics="poisson")
+
+
 def test_the_width_of_the_psf_is_needed_and_can_be_given(curve):
     unknown = curve.with_(meta=Meta())
     with pytest.raises(DataError, match=r"sigma\(level, fwhm=<px>\)"):

@@ -78,6 +78,23 @@ def test_only_cells_on_real_exposures_go_unchecked(path):
         assert (IGNORE in cell.metadata.get("tags", ())) == (REAL in cell.metadata.get("tags", ()))
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_page_made_of_a_tutorial_shows_the_card_of_each_view(path):
+    nbconvert = pytest.importorskip("nbconvert", reason="needs nbconvert (comes with Jupyter)")
+    from bs4 import BeautifulSoup
+
+    views = [cell for cell in code_cells(read(path)) if ".explore(" in cell.source]
+    page = BeautifulSoup(nbconvert.HTMLExporter().from_notebook_node(read(path))[0], "html.parser")
+    shown = [area.decode_contents() for area in page.select(".jp-OutputArea-output")]
+    assert views
+    for cell in views:
+        (output,) = cell.outputs
+        assert set(output.data) == {"text/html", "text/plain"}
+        card = BeautifulSoup(output.data["text/html"], "html.parser").decode()
+        assert any(card in text for text in shown)
+    assert not page.select("[type*=widget]")
+
+
 def test_tutorials_print_what_they_show(compare):
     status, text = compare(*((path.stem, read(path)) for path in NOTEBOOKS))
     assert status == 0, text

@@ -1,13 +1,17 @@
+import html
+import json
+import re
+
 import ipywidgets
 import numpy as np
 import pytest
 from astropy.table import QTable, Table
 
 from corontools import DataError, Exposure, Meta
-from corontools.coron.contrast import ContrastCurve, measure
+from corontools.coron.contrast import measure
 from corontools_widgets.contrast import ContrastExplorer, ContrastState
 from corontools_widgets.explore import explore
-from corontools_widgets.limits import PublishedCurve, gaussian, published
+from corontools_widgets.limits import PublishedCurve, published
 
 META = Meta(instrument="NIRCAM", filter="F444W", pixel_scale=0.063, unit="MJy/sr", target="AU Mic")
 NASTY = "</script><img src=x onerror=alert(1)>"
@@ -75,18 +79,17 @@ def test_level_and_statistics_change_all_curves(view, curve):
     view.state.statistics = "gaussian"
     unbiased = np.sqrt(curve.count / (curve.count - 1))
     np.testing.assert_allclose(line(view, "10 modes").y, 3 * curve.noise * unbiased / 1e5)
-    assert "gaussian(" in view.result.code
+    assert view.result.code == curve.sigma(3.0, statistics="gaussian").code
 
 
-def test_gaussian_limits_are_lower_near_the_star_and_alike_far_out(curve):
-    student, plain = curve.sigma(5).limit, gaussian(curve, 5).limit
-    assert student[2] > 2 * plain[2]
-    np.testing.assert_allclose(student[-1], plain[-1], rtol=0.15)
-    again = gaussian(curve, 5).sigma(5)
-    assert type(again) is ContrastCurve
-    np.testing.assert_allclose(again.limit, student)
-    with pytest.raises(DataError, match="positive number of sigma"):
-        gaussian(curve, 0)
+def test_a_gaussian_limit_opens_as_it_was_given(curve):
+    limit = curve.sigma(4, statistics="gaussian")
+    view = explore(limit)
+    assert (view.state.level, view.state.statistics) == (4, "gaussian")
+    assert view.result is limit
+    view.state.statistics = "student"
+    np.testing.assert_allclose(view.result.limit, curve.sigma(4).limit)
+    view.close()
 
 
 def test_separations_come_in_three_units(view, curve):
@@ -261,13 +264,41 @@ def test_the_figure_and_the_page_can_be_read(view, tmp_path):
     svg = view.save(tmp_path / "a.svg").read_text(encoding="utf-8")
     assert svg.startswith("<svg")
     assert "5σ contrast (mag)" in svg
-    page = view.save(tmp_path / "a.html").read_text(encoding="utf-8")
-    assert "40 modes" in page
-    assert "http:" not in page.replace("http://www.w3.org", "")
+    assert "40 modes" in view.save(tmp_path / "a.html").read_text(encoding="utf-8")
     with pytest.raises(DataError, match=r"writes \.csv, \.ecsv, \.svg, \.html, \.png"):
         view.save(tmp_path / "a.pdf")
     with pytest.raises(DataError, match="drawn by the browser"):
         view.save(tmp_path / "a.png")
+
+
+def data_of(page):
+    """What the script of a page draws."""
+    return json.loads(re.search(r'<script type="application/json" id="ct-data">(.*?)</script>', page, re.S)[1])
+
+
+def test_the_page_holds_the_numbers_and_asks_nothing_of_any_network(view, curve, tmp_path):
+    page = view.save(tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page == view.to_html()
+    assert re.findall(r"https?:[^'\"\s]*", page.replace("http://www.w3.org/2000/svg", "")) == []
+    assert "default-src 'none'" in page
+    (spec,) = data_of(page)["curves"]
+    assert [line["name"] for line in spec["lines"]] == ["10 modes", "40 modes"]
+    np.testing.assert_allclose(np.array(spec["lines"][0]["x"], float), curve.sep, rtol=1e-4)
+    np.testing.assert_allclose(np.array(spec["lines"][0]["y"], float), curve.sigma(5).limit, rtol=1e-4)
+    assert (spec["kind"], spec["log_y"], spec["down_y"]) == ("several", True, False)
+    assert spec["y_limits"] == list(view._plot.y.limits)
+    assert view.result.code in html.unescape(page)
+    assert "10 modes, 5-sigma limit (of the star): " in page
+
+
+def test_the_page_reads_as_the_view_does(view, curve, tmp_path):
+    view.state.apply({"scale": "magnitude", "unit": "px", "hidden": ["40 modes"], "x_limits": [5.0, 30.0]})
+    (spec,) = data_of(view.save(tmp_path / "a.html").read_text(encoding="utf-8"))["curves"]
+    (line,) = spec["lines"]
+    np.testing.assert_allclose(np.array(line["y"], float), -2.5 * np.log10(curve.sigma(5).limit), rtol=1e-4)
+    assert (spec["x_unit"], spec["x_limits"], spec["y_unit"]) == ("px", [5, 30], "mag")
+    assert (spec["log_y"], spec["down_y"]) == (False, True)
+    assert spec["y_limits"][0] < spec["y_limits"][1]
 
 
 # -- bad input -------------------------------------------------------------

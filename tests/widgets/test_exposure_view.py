@@ -9,7 +9,7 @@ import pytest
 from astropy.table import Table
 from ipywidgets.widgets.widget import _instances
 
-from corontools import Exposure, Meta
+from corontools import Exposure, Meta, replay
 from corontools.dq import DQ
 from corontools_widgets.explore import explore
 from corontools_widgets.exposure import ExposureExplorer, ValueTrack
@@ -64,7 +64,9 @@ def test_the_result_is_the_exposure_masked_and_its_code_says_so(view):
     view.state.apply({"painted": ["1 1.5 + 10,10"], "reject": True, "sigma": 4.0})
     expected = view.subject.reject_outliers(4.0).mask(view.painted)
     np.testing.assert_array_equal(view.result.dq, expected.dq)
-    assert ".reject_outliers(sigma=4.0).mask(array(" in view.code
+    assert ".reject_outliers(sigma=4.0).mask(pixels((" in view.code
+    again = replay([view.code], arrays=[view.subject])
+    np.testing.assert_array_equal(again.dq, view.result.dq)
     bar = view.widget.children[0].children[0].children[2]  # "copy as code"
     bar.value = True
     assert view.widget.children[0].children[1].value == view.code

@@ -33,6 +33,17 @@ def test_a_change_in_the_browser_reaches_python(strip):
     assert strip.chosen == 2
 
 
+def test_captions_and_flags_can_change_but_not_their_number(strip):
+    strip.captions = [["x"], ["y"], ["z", "r 0.5"]]
+    strip.flagged = [2]
+    assert strip.get_state(["captions", "flagged"]) == {"captions": [["x"], ["y"], ["z", "r 0.5"]], "flagged": [2]}
+    with pytest.raises(tl.TraitError, match="3 frames, found 1 captions"):
+        strip.captions = [["x"]]
+    with pytest.raises(tl.TraitError, match="found frame 3 among the flagged"):
+        strip.flagged = [0, 3]
+    assert (len(strip.captions), strip.flagged) == (3, [2])
+
+
 def test_as_many_ticks_and_captions_as_frames(strip):
     with pytest.raises(tl.TraitError, match="3 frames"):
         strip.kept = [True]

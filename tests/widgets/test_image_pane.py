@@ -234,7 +234,7 @@ def test_large_frames_are_averaged_and_positions_stay_those_of_the_whole_image()
     image = np.random.default_rng(1).normal(size=(1, 30, 2100)).astype(np.float32)
     pane = ImagePane(image)
     assert pane._cube["block"] == 3
-    assert pane._cube["note"] == "2100 x 30 pixels, shown as means of 3 x 3"
+    assert pane.note == "2100 x 30 pixels, shown as means of 3 x 3"
     assert pane._sky["shape"] == [30, 2100]
     mask = np.zeros((30, 2100), bool)
     mask[29, 2099] = True

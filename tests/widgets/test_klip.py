@@ -31,27 +31,45 @@ def view(klip):
 
 def drag(view, change, *, done=True):
     """Move the injected companion as the browser does."""
-    marks = [dict(mark) for mark in view._pane.marks]
+    marks = [dict(mark) for mark in view.pane.marks]
     next(mark for mark in marks if mark["id"] == SOURCE).update(change, done=done)
-    view._pane.marks = marks
+    view.pane.marks = marks
 
 
 def test_the_slider_moves_curve_marker_and_state(view):
-    view._pane.frame = 2
+    view.pane.frame = 2
     assert view.state.modes == 3
     assert view._track.current == 2
     limit = view.series.limit()[2]
     np.testing.assert_allclose(view._family.front.y, np.where(limit > 0, limit, np.nan))
     view.state.modes = 6
-    assert view._pane.frame == 5
-    view.state.undo()  # both moves: they followed each other as in a drag
-    assert view._pane.frame == 7
+    assert view.pane.frame == 5
+    view.state.undo()
+    assert view.pane.frame == 2
+    view.state.undo()
+    assert view.pane.frame == 7
+
+
+def test_the_variance_that_is_left_is_drawn_for_every_mode_count(view, klip):
+    np.testing.assert_allclose(view._variance._tracks["left"][0], 1 - klip.series().explained)
+    view._variance._clicked(None, {"data": {"x": 5.0, "y": 0.1}})
+    assert view.state.modes == 5
+    view.choose(dropped=[0])
+    assert view._variance.modes.tolist() == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_frame_to_compare_with_is_always_one_of_all(view):
+    view.state.compare = 7
+    view.choose(dropped=[0])
+    assert view.state.compare == view.pane.compare == 6
+    with pytest.raises(DataError, match="one of 0 to 6"):
+        view.state.apply({"compare": 7})
 
 
 def test_a_click_on_the_track_chooses_the_mode_count(view):
     view._track._clicked(None, {"data": {"x": 4.0, "y": 1.0}})
     assert view.state.modes == 4
-    assert view._pane.frame == 3
+    assert view.pane.frame == 3
 
 
 def test_the_cursor_draws_its_own_track(view, klip):
@@ -67,13 +85,13 @@ def test_references_that_are_unticked_are_left_out_as_by_the_chain(view, klip):
     view.choose(dropped=[1, 6])
     chain = klip.aligned.select([0, 2, 3, 4, 5, 7]).klip(6)
     np.testing.assert_allclose(view.series.frames, chain.series().frames, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(view._pane.cube, chain.series().frames, rtol=1e-5, atol=1e-6)
-    assert len(view._pane.names) == 6
+    np.testing.assert_allclose(view.pane.cube, chain.series().frames, rtol=1e-5, atol=1e-6)
+    assert len(view.pane.names) == 6
     assert view.modes == 6
     assert view.result.code == view.code
     np.testing.assert_allclose(view.result.frames, chain.at(6).frames)
     view.state.undo()
-    assert len(view._pane.names) == 8
+    assert len(view.pane.names) == 8
     np.testing.assert_array_equal(view.series.frames, klip.series().frames)
 
 
@@ -87,12 +105,12 @@ def test_the_strip_ticks_references(view):
 
 def test_a_radius_dragged_on_the_image_moves_the_zones_on_both_sides(view, klip):
     view.choose(edges=[2.0, 10.0, 20.0])
-    assert [(one["r0"], one["r1"]) for one in view._pane.regions] == [(2.0, 10.0), (10.0, 20.0)]
-    regions = [dict(region) for region in view._pane.regions]
+    assert [(one["r0"], one["r1"]) for one in view.pane.regions] == [(2.0, 10.0), (10.0, 20.0)]
+    regions = [dict(region) for region in view.pane.regions]
     regions[0]["r1"] = 12.34
-    view._pane.regions = regions
+    view.pane.regions = regions
     assert view.state.edges == [2.0, 12.3, 20.0]
-    assert [(one["r0"], one["r1"]) for one in view._pane.regions] == [(2.0, 12.3), (12.3, 20.0)]
+    assert [(one["r0"], one["r1"]) for one in view.pane.regions] == [(2.0, 12.3), (12.3, 20.0)]
     chain = klip.aligned.klip(8, zones=Zones.annuli([2.0, 12.3, 20.0]))
     np.testing.assert_allclose(view.series.frames, chain.series().frames, rtol=1e-5, atol=1e-6)
     assert view.result.code == view.code == chain.code + ".at(8)"
@@ -100,14 +118,14 @@ def test_a_radius_dragged_on_the_image_moves_the_zones_on_both_sides(view, klip)
 
 def test_a_side_dragged_on_the_image_turns_all_sectors(view):
     view.choose(edges=[2.0, 20.0], sectors=3)
-    regions = [dict(region) for region in view._pane.regions]
+    regions = [dict(region) for region in view.pane.regions]
     regions[1]["pa0"] += 20.0
-    view._pane.regions = regions
+    view.pane.regions = regions
     turned = view.state.start
     assert abs(abs(turned) - 20.0) < 1
     assert view._zones.start.value == turned
     assert f"start={turned:g}" in view.code
-    assert len({round((r["pa0"] - view._pane.regions[0]["pa0"]) % 360) for r in view._pane.regions}) == 3
+    assert len({round((r["pa0"] - view.pane.regions[0]["pa0"]) % 360) for r in view.pane.regions}) == 3
 
 
 def test_an_injected_companion_is_in_every_frame(view, klip):
@@ -128,9 +146,9 @@ def test_while_it_is_dragged_only_the_visible_frame_follows(view, klip):
     assert view.state.source == [31.0, 33.0, 3.0]
     assert view.series.frames is before
     expected = klip.inject(3.0, position=(31.0, 33.0)).series().frames
-    np.testing.assert_allclose(view._pane.cube[1], expected[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(view.pane.cube[1], expected[1], rtol=1e-5, atol=1e-6)
     drag(view, {"x": 31.0, "y": 33.0}, done=True)
-    np.testing.assert_allclose(view._pane.cube, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(view.pane.cube, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_flux_found_is_that_of_the_sky_plus_what_was_injected(view, klip):
@@ -140,18 +158,28 @@ def test_the_flux_found_is_that_of_the_sky_plus_what_was_injected(view, klip):
     assert found == pytest.approx(series.flux_at((33.0, 30.0))[2], rel=1e-3)
 
 
+def test_the_flux_slider_moves_from_any_flux(view):
+    for flux in (20.0, 32.0, 44.0):
+        view.choose(source=[33.0, 30.0, flux])
+        assert view.state.source[2] == flux
+        view._companion.flux.step(1)
+        assert view.state.source[2] > flux
+        view._companion.flux.step(-2)
+        assert view.state.source[2] < flux
+
+
 def test_what_cannot_be_is_said_and_changes_nothing(view):
     view.choose(dropped=list(range(8)))
-    assert "no reference is left" in view._status.value
+    assert "no reference is left" in view._words.value
     view.state.undo()
     view.choose(edges=[5.0])
-    assert "two or more that increase" in view._status.value
+    assert "two or more that increase" in view._words.value
     assert view.state.edges == []
     view.choose(edges=[200.0, 300.0])
-    assert "no pixel" in view._status.value
+    assert "no pixel" in view._words.value
     view.state.undo()
     view._zones.radii.value = "5, x"
-    assert "numbers such as" in view._status.value
+    assert "numbers such as" in view._words.value
 
 
 def test_shared_sets_are_no_preview_and_own_sets_are():
@@ -159,7 +187,7 @@ def test_shared_sets_are_no_preview_and_own_sets_are():
     klip = PSFStack.from_exposures([references]).align_to(science, to="each").klip(5)
     view = KLModeExplorer(klip)
     view.choose(dropped=[0])
-    assert "preview" in view._pane.status
+    assert "preview" in view.pane.status
     shown, exact = view.series.frames, klip.aligned.select([1, 2, 3, 4]).klip(4)
     np.testing.assert_allclose(view.result.frames, exact.at(4).frames)
     scatter = np.nanstd(exact.series().frames[0])
@@ -172,7 +200,7 @@ def test_files(view, tmp_path):
         assert view.save(tmp_path / f"x.{suffix}").stat().st_size > 300
     page = (tmp_path / "x.html").read_text("utf-8")
     assert "http://" not in page.replace("http://www.w3.org", "")
-    with pytest.raises(DataError, match=r"writes \.html, \.svg"):
+    with pytest.raises(DataError, match=r"writes \.png, \.svg, \.html"):
         view.save(tmp_path / "x.gif")
     with pytest.raises(FileExistsError):
         view.save(tmp_path / "x.html")
@@ -182,7 +210,7 @@ def test_headers_are_text(klip, tmp_path):
     target = klip.target.with_(meta=klip.target.meta.with_(target=EVIL))
     aligned = klip.aligned.with_(target=target)
     view = KLModeExplorer(aligned.klip(3))
-    shown = view._status.value + view._story.value + view._repr_mimebundle_()["text/html"]
+    shown = view._words.value + view._story.value + view._repr_mimebundle_()["text/html"]
     page = view.save(tmp_path / "x.html").read_text("utf-8")
     assert "<img src=x" not in shown + page
     view.close()
@@ -193,7 +221,7 @@ def test_one_reference_no_companion_and_nothing_known_of_the_instrument():
     stack = PSFStack.from_exposures([Exposure(rng.normal(size=(24, 24)))])
     view = KLModeExplorer(stack.align_to(Exposure(rng.normal(size=(24, 24))), to="none").klip(1))
     assert view.modes == 1
-    assert "1 modes explain" in view.text
+    assert "1 mode explains" in view.text
     view.state.cursor = [3.0, 4.0]
     view.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import zlib
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from astropy.table import Table
 from ipywidgets.widgets.widget import _instances
 
-from corontools import Exposure, Meta, PSFStack
+from corontools import Exposure, Meta, PSFStack, replay
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools_widgets.explore import explore
@@ -22,7 +23,7 @@ from corontools_widgets.stack import StackExplorer
 NASTY = "</script><img src=x onerror=alert(1)>"
 
 
-def make_stack(n: int = 6, side: int = 24, *, target: str = "HD 1", hit: bool = True) -> PSFStack:
+def make_exposure(n: int = 6, side: int = 24, *, target: str = "HD 1", hit: bool = True) -> Exposure:
     rng = np.random.default_rng(1)
     frames = rng.normal(size=(n, side, side))
     dq = np.zeros(frames.shape, np.uint32)
@@ -30,7 +31,11 @@ def make_stack(n: int = 6, side: int = 24, *, target: str = "HD 1", hit: bool = 
     if hit:
         frames[2 % n, 10, 12] += 80
     meta = Meta(target=target, unit="MJy/sr", filename="jw_a_calints.fits", pixel_scale=0.063)
-    return PSFStack.from_exposures([Exposure(frames, dq=dq, meta=meta)])
+    return Exposure(frames, dq=dq, meta=meta)
+
+
+def make_stack(n: int = 6, side: int = 24, *, target: str = "HD 1", hit: bool = True) -> PSFStack:
+    return PSFStack.from_exposures([make_exposure(n, side, target=target, hit=hit)])
 
 
 @pytest.fixture
@@ -104,10 +109,27 @@ def test_what_is_painted_is_masked_in_the_result(view):
     expected[1] = Stroke(1, ((5.0, 5.0), (8.0, 5.0)), 1.0, False).mask((24, 24))
     np.testing.assert_array_equal(view.painted, expected)
     np.testing.assert_array_equal(view.result.exposure.good, view.stack.exposure.good & ~expected)
-    assert ".mask(array(" in view.result.code
+    assert ".mask(pixels((6, 24, 24), [" in view.result.code
     assert (tinted(view) & expected).sum() == expected.sum()
     view.state.undo()
     assert view.result is view.stack
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_the_history_gives_the_masked_result_again(view, everywhere):
+    view.state.apply({"reject": True, "kept": [True, True, False, True, True, True], "paint_all": everywhere})
+    brush(view, frame=1)
+    brush(view, frame=4, points=[(15.0, 3.0)])
+    again = replay(view.result, arrays=[make_exposure()])
+    assert again.digest() == view.result.digest() != view.stack.select([0, 1, 3, 4, 5]).digest()
+    assert again.history == view.result.history
+    np.testing.assert_array_equal(again.exposure.dq, view.result.exposure.dq)
+
+
+def test_the_page_is_what_is_saved_and_asks_nothing_of_any_network(view, tmp_path):
+    page = view.save(tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page == view.to_html()
+    assert not re.findall(r"https?://(?!www\.w3\.org/)", page)
 
 
 def test_painting_goes_into_all_frames_and_can_be_erased(view):

@@ -9,8 +9,9 @@ from corontools_widgets.explore import explore
 from corontools_widgets.exposure import ExposureExplorer, ExposureState
 from corontools_widgets.film_strip import FilmStrip
 from corontools_widgets.image_pane import ImagePane, RadialNoise, Stroke
-from corontools_widgets.klip import KlipState, KLModeExplorer
-from corontools_widgets.limits import PublishedCurve, gaussian, published
+from corontools_widgets.klip import KLModeExplorer
+from corontools_widgets.klip_state import KlipState
+from corontools_widgets.limits import PublishedCurve, published
 from corontools_widgets.stack import StackExplorer, StackState
 from corontools_widgets.state import ViewState
 from corontools_widgets.view import View
@@ -34,6 +35,5 @@ __all__ = [
     "View",
     "ViewState",
     "explore",
-    "gaussian",
     "published",
 ]

@@ -15,7 +15,7 @@ from corontools_widgets import controls
 from corontools_widgets.explore import explore
 from corontools_widgets.film_strip import FilmStrip
 from corontools_widgets.image_pane import ImagePane
-from corontools_widgets.image_view import CodeBar, ImageState, ImageView, beside, cell
+from corontools_widgets.image_view import ImageState, ImageView, beside, cell
 from corontools_widgets.plots import ShiftScatter
 from corontools_widgets.references import KeptState, short_names, tie_strip
 from corontools_widgets.view import close_widget
@@ -180,7 +180,9 @@ class AlignmentExplorer(ImageView):
     def _lay_out(self) -> None:
         stepper = [self._integrations.widget] if self.aligned.n_int > 1 else []
         right = [controls.row(*stepper, self._references.widget), self._scatter.widget]
-        self.show_as(controls.column(CodeBar(self).widget, beside(self.pane, *right), self._words, self._strip))
+        self.show_as(
+            controls.column(controls.Toolbar(self).widget, beside(self.pane, *right), self._words, self._strip)
+        )
         if not stepper:
             self.at_end(lambda: close_widget(self._integrations.widget))
 

@@ -69,9 +69,15 @@ export function span(values, log, pad) {
   return log ? [10 ** Math.max(low, -290), 10 ** Math.min(high, 290)] : [low, high];
 }
 
-export function axis(ends, log, whole = false) {
+// The ends that are wished for, where the axis can show them; else those of the values.
+export function reach(wished, values, log, pad) {
+  return wished && wished.length === 2 && wished.every(usable(log)) ? wished : span(values, log, pad);
+}
+
+// `down`: values grow from the end of the axis towards its origin.
+export function axis(ends, log, whole = false, down = false) {
   const forward = log ? Math.log : (v) => v;
-  const [start, stop] = ends.map(forward);
+  const [start, stop] = (down ? [...ends].reverse() : ends).map(forward);
   const fraction = (v) => (usable(log)(v) ? (forward(v) - start) / (stop - start) : NaN);
   const value = (f) => (log ? Math.exp(start + f * (stop - start)) : start + f * (stop - start));
   const make = (count) => (log ? logTicks(...ends, count) : linearTicks(...ends, count, whole));

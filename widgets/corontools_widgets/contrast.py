@@ -14,11 +14,11 @@ import numpy as np
 from traitlets import Bool, CaselessStrEnum, Float, Int, List, Unicode, validate
 
 from corontools.coron.contrast import ContrastCurve
-from corontools.display import escape, page
+from corontools.display import escape
 from corontools.display.axes import Axis
 from corontools.errors import DataError
 from corontools.result import Result
-from corontools_widgets import controls, curves, figures
+from corontools_widgets import controls, curves, figures, standalone
 from corontools_widgets.curves import STATISTICS, UNITS, WHY, Curve, Drawn, Style
 from corontools_widgets.explore import explore
 from corontools_widgets.figures import Reading, swatch
@@ -219,7 +219,7 @@ class ContrastExplorer(View):
 
     def writers(self) -> Mapping[str, Writer]:
         """Tables of the curves that are shown (.csv, .ecsv), the figure (.svg), a page with both (.html)."""
-        return {".csv": self._write_csv, ".ecsv": self._write_ecsv, ".svg": self._write_svg, ".html": self._write_html}
+        return {".csv": self._write_csv, ".ecsv": self._write_ecsv, ".svg": self._write_svg, ".html": self.write_page}
 
     def browser_writers(self) -> Mapping[str, Callable[[Callable[[bytes], Any]], None]]:
         """The plot as it is on the screen (.png)."""
@@ -241,14 +241,18 @@ class ContrastExplorer(View):
     def _write_svg(self, path: Path) -> None:
         path.write_text(self._svg(), encoding="utf-8")
 
-    def _write_html(self, path: Path) -> None:
-        drawn, _ = self._drawn()
-        style = self._style()
-        table = page.Table(*curves.samples(drawn, style, self._axes(drawn)[0]))
-        section = page.Section(
-            style.y.label, figures=[self._svg()], table=table, code=self.result.code, note="; ".join(self.notes)
+    def to_html(self) -> str:
+        """The curves that are shown as one HTML file without requests: axes, legend and read-out work in it."""
+        drawn, style = self._drawn()[0], self._style()
+        ends = self._axes(drawn)
+        return standalone.page(
+            "Contrast curves",
+            pane=None,
+            curves=[curves.panel(drawn, style, ends)],
+            text=curves.paragraphs(drawn, style, ends[0], self.notes),
+            code=self.result.code,
+            chain=self.result.history,
         )
-        path.write_text(page.page("Contrast curves", [section]), encoding="utf-8")
 
     # -- curves -----------------------------------------------------------------------------------------------------
 
@@ -481,9 +485,11 @@ def _numbers(style: Style) -> tuple[Any, Any]:
 def _first_state(curve: Curve) -> ContrastState:
     """Choices that show the curve as it is given, where it is a limit already; else its 5-sigma limit."""
     known = curves.width(curve) is not None or isinstance(curve, PublishedCurve)
-    level = curve.level if curve.fwhm and curve.level else 5.0
+    level, statistics = 5.0, "student" if known else "gaussian"
+    if isinstance(curve, ContrastCurve) and curve.statistics:
+        level, statistics = curve.level, curve.statistics
     unit = next((unit for unit in UNITS if curves.separations(curve, unit) is not None), "px")
-    return ContrastState(level=level, statistics="student" if known else "gaussian", unit=unit)
+    return ContrastState(level=level, statistics=statistics, unit=unit)
 
 
 def _first_ring(curve: Curve) -> int:

@@ -176,7 +176,7 @@ class Toolbar:
 
     def _code(self) -> str:
         try:
-            return self._view.result.code
+            return self._view.code
         except DataError as error:
             return f"# {error}"
 

@@ -5,7 +5,7 @@
 // A `host` tells what is shown and takes the user's choice: {frame(), compare(), choose(index),
 // visit(x, pane), names, name}.
 
-import { axis, drawAxes, drawGrid, html, layOut, path, span, svg, usable } from "./axes.js";
+import { axis, drawAxes, drawGrid, html, layOut, path, reach, span, svg, usable } from "./axes.js";
 import { number, raised } from "./ticks.js";
 
 const SERIES = 7; // colours in the style sheet
@@ -350,7 +350,7 @@ class Several extends Pane {
     this.hidden = new Set();
     this.cursor = null;
     this.offerLog("x", spec.lines.flatMap((line) => line.x));
-    this.offerLog("y", spec.lines.flatMap((line) => line.y));
+    if (!spec.down_y) this.offerLog("y", spec.lines.flatMap((line) => line.y)); // magnitudes are logarithms
     this.legend = html("div", "ct-legend", null);
     this.root.insertBefore(this.legend, this.note);
     this.entries = spec.lines.map((line, i) => this.entry(line, i));
@@ -380,7 +380,11 @@ class Several extends Pane {
     const lines = this.shown();
     const x = lines.flatMap((line) => line.x.filter((_, i) => usable(this.log.y)(line.y[i])));
     const y = lines.flatMap((line) => line.y);
-    return [axis(span(x, this.log.x, 0.02), this.log.x), axis(span(y, this.log.y, 0.05), this.log.y)];
+    const { x_limits: across, y_limits: up, down_x: left, down_y: down } = this.spec;
+    return [
+      axis(reach(across, x, this.log.x, 0.02), this.log.x, false, left),
+      axis(reach(up, y, this.log.y, 0.05), this.log.y, false, down),
+    ];
   }
 
   fill() {

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corontools.coron.contrast import ContrastCurve
+from corontools.coron.contrast import ContrastCurve, Statistics
 from corontools.display import card, escape, figure
 from corontools.display.axes import Axis
 from corontools.display.ticks import linear_ticks, number
 from corontools.errors import DataError
 from corontools_widgets.figures import LINE_STYLES, Reading, raised, swatch
-from corontools_widgets.limits import PublishedCurve, gaussian
+from corontools_widgets.limits import PublishedCurve
+from corontools_widgets.panels import CurveSet, Quantity
 
 __all__ = ["STATISTICS", "UNITS", "WHY", "Curve", "Drawn", "Style"]
 
@@ -94,15 +95,15 @@ def why(curve: Curve, unit: str) -> str:
     return WHY[unit]
 
 
-def limited(curve: Curve, level: float, statistics: str) -> Curve | None:
+def limited(curve: Curve, level: float, statistics: Statistics) -> Curve | None:
     """The curve as a limit of a level; a published one stays as it is; None where it can't be made."""
     if isinstance(curve, PublishedCurve):
         return curve
-    if statistics == "gaussian":
-        return gaussian(curve, level)
-    if width(curve) is None:
+    if (curve.statistics, curve.level) == (statistics, level):
+        return curve
+    if statistics == "student" and width(curve) is None:
         return None
-    return curve if curve.fwhm and curve.level == level else curve.sigma(level)
+    return curve.sigma(level, statistics=statistics)
 
 
 def place(curve: Curve, ring: int) -> str:
@@ -258,6 +259,30 @@ def words(drawn: Sequence[Drawn], style: Style, x: Axis, notes: Sequence[str]) -
     header, rows = samples(drawn, style, x)
     lines = [(row[0], "   ".join(f"{a} {b}" for a, b in zip(header[1:], row[1:], strict=True))) for row in rows]
     return card.text(f"{style.y.label} against {style.x.label}", [*lines, *(("note", note) for note in notes)])
+
+
+def paragraphs(drawn: Sequence[Drawn], style: Style, x: Axis, notes: Sequence[str]) -> str:
+    """What the curves show, a paragraph for each."""
+    header, rows = samples(drawn, style, x)
+    said = [
+        f"{one.name}, {one.curve.name}: " + ", ".join(f"{b} {a}" for a, b in zip(header[1:], row[1:], strict=True))
+        for one, row in zip(drawn, rows, strict=True)
+    ]
+    return "\n\n".join([f"{style.y.label} against {style.x.label}.", *said, *notes])
+
+
+def panel(drawn: Sequence[Drawn], style: Style, ends: tuple[Axis, Axis]) -> CurveSet:
+    """The curves for a page without a kernel, on axes with the given ends."""
+    x, y = ends
+    if style.scale == "magnitude":
+        low, high = sorted(float(magnitude(end)) for end in (y.low, y.high))
+        up = Quantity(f"{style.level:g}σ contrast", "mag", down=True, limits=(low, high))
+        lines = {one.name: (one.x, magnitude(_positive(one.y))) for one in drawn}
+    else:
+        up = Quantity(style.y.label, log=True, limits=(y.low, y.high))
+        lines = {one.name: (one.x, one.y) for one in drawn}
+    across = Quantity("separation", UNITS[style.unit], log=style.log_x, limits=(x.low, x.high))
+    return CurveSet(lines, across=across, up=up, title=style.y.label, linked=False)
 
 
 def readout(drawn: Sequence[Drawn], style: Style, x: float) -> str:

@@ -15,7 +15,7 @@ from corontools.exposure import Exposure
 from corontools.result import code_of
 from corontools_widgets import controls, plots
 from corontools_widgets.explore import explore
-from corontools_widgets.image_view import CodeBar, beside, cell
+from corontools_widgets.image_view import beside, cell
 from corontools_widgets.masks import MaskState, MaskView
 from corontools_widgets.panels import Quantity, Trend
 from corontools_widgets.plots import Plot, Reading
@@ -127,7 +127,7 @@ class ExposureExplorer(MaskView):
             self.state.cursor = [float(round(c)) for c in cube.center]
             self.state.clear_history()
         right = [self._track.widget] if cube.n_int > 1 else []
-        bar = CodeBar(self)
+        bar = controls.Toolbar(self)
         self.show_as(
             controls.column(
                 bar.widget, beside(self.pane, *right, self._at, *self.mask_controls), self._words, self._statistics
@@ -152,17 +152,22 @@ class ExposureExplorer(MaskView):
 
     def masked(self, subject: Exposure) -> Exposure:
         """An exposure with the painted pixels masked."""
-        return subject.mask(self.painted.reshape(subject.shape))
+        return subject.mask(self._bad)
 
     @property
     def code(self) -> str:
-        """Python that gives `result`; what was painted goes by its fingerprint."""
+        """Python that gives `result`; a painting of very many pixels goes by its fingerprint."""
         parts = [code_of(self._given)]
         if self.state.reject:
             parts.append(f".reject_outliers(sigma={self.state.sigma!r})")
         if self.painted.any():
-            parts.append(f".mask({code_of(self.painted.reshape(self._given.shape))})")
+            parts.append(f".mask({code_of(self._bad)})")
         return "".join(parts)
+
+    @property
+    def _bad(self) -> np.ndarray:
+        """What is painted, in the shape of what was given, or (y, x) where it is the same in all integrations."""
+        return self.brushed if self.brushed.ndim == 2 else self.brushed.reshape(self._given.shape)
 
     def table(self) -> Table:
         """Statistics of all integrations of the result, and the value of the chosen pixel in each."""

@@ -47,6 +47,9 @@ LINE_STYLES = ("solid", "dashed", "dotted", "dash_dotted")
 RAISED = str.maketrans("0123456789-+\u2212", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁻")
 # CSS pixels for which ticks are chosen: a plot is seldom narrower
 WIDTH, HEIGHT = 330.0, 240.0
+# stands for a tick at zero on an axis that can be logarithmic: the browser changes ticks before scales, and draws it
+# out of sight where zero has no place
+ZERO = 1e-300
 LEGEND = 0.3  # s until the browser has drawn a legend
 MARGIN = {"top": 14, "bottom": 50, "left": 68, "right": 18}
 
@@ -198,6 +201,8 @@ class PlotAxis:
         ticks = Axis(ends[0], ends[1], log=log).ticks(self._length, upright=self._upright)
         self.axis.label = " ".join(word for word in (reading.label, raised(ticks.factor)) if word)
         places = floats([reading.data(value) for value in ticks.major])
+        if len(self._scales) > 1:
+            places[places == 0] = ZERO
         return dict(zip(map(written, places.tolist()), map(raised, ticks.labels), strict=True)), places
 
 
@@ -256,7 +261,8 @@ class Plot:
 
     def line(self, x: ArrayLike, y: ArrayLike, *, color: str = FRONT, **style: Any) -> bqplot.Lines:
         """A curve, or several in the rows of `y`; NaN is a gap."""
-        mark = bqplot.Lines(x=floats(x), y=floats(y), colors=[color], scales=self.scales, **style)
+        mark = bqplot.Lines(x=[], y=[], colors=[color], scales=self.scales, **style)
+        self.move(mark, x, y)
         self.add(mark)
         return mark
 
@@ -271,6 +277,8 @@ class Plot:
     def move(self, mark: bqplot.Mark, x: ArrayLike, y: ArrayLike, names: ArrayLike | None = None) -> None:
         """Give a mark other data, all at once; a point without a place is left out."""
         x, y = floats(x), floats(y)
+        if isinstance(mark, bqplot.Lines):
+            x, y = _ended(x, y)
         if isinstance(mark, bqplot.Scatter):
             known = np.isfinite(x) & np.isfinite(y)
             x, y = x[known], y[known]
@@ -339,6 +347,22 @@ class Plot:
 def hover() -> bqplot.Tooltip:
     """A tooltip that shows the `names` of the points of a mark."""
     return bqplot.Tooltip(fields=["name"], show_labels=False)
+
+
+def _ended(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lines whose last point has a place, repeated where none follow; lines without any point are left out.
+
+    bqplot keeps a label at the last point of each line, and browsers complain where that is nowhere.
+    """
+    if not y.size or np.isfinite(y[..., -1]).all():
+        return x, y
+    across, up = (np.array(a) for a in np.broadcast_arrays(*np.atleast_2d(x, y)))
+    known = np.isfinite(across) & np.isfinite(up)
+    across, up, known = (a[known.any(axis=1)] for a in (across, up, known))
+    last = known.shape[1] - 1 - np.argmax(known[:, ::-1], axis=1)
+    index = np.minimum(np.arange(known.shape[1]), last[:, None])
+    across, up = (np.take_along_axis(a, index, axis=1) for a in (across, up))
+    return (across, up) if y.ndim > 1 else (across.ravel(), up.ravel())
 
 
 def floats(values: ArrayLike) -> NDArray[np.float64]:

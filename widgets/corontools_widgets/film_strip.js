@@ -1,6 +1,8 @@
 // Thumbnails of a stack: a click or the arrow keys choose one, its box or the space bar ticks it.
 // Captions come from headers: they are set as text, never as markup.
 
+const SHOWN = ["chosen", "kept", "flagged", "label"];
+
 /** Make an element with attributes and children. */
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -14,13 +16,7 @@ function frame(model, index, url, actions) {
   const picture = make("div", { class: "ct-strip-picture" });
   picture.style.backgroundImage = `url(${url})`;
   picture.style.backgroundPosition = `${-64 * index}px 0`;
-  const lines = model.get("captions")[index].map((text) => {
-    const line = make("span");
-    line.textContent = text;
-    line.title = text;
-    return line;
-  });
-  const item = make("div", { role: "option", tabindex: -1, class: "ct-strip-item" }, picture, ...lines);
+  const item = make("div", { role: "option", tabindex: -1, class: "ct-strip-item" }, picture);
   if (model.get("tickable")) {
     const box = make("input", { type: "checkbox", tabindex: -1, "aria-hidden": "true" });
     box.addEventListener("click", (event) => event.stopPropagation());
@@ -29,6 +25,18 @@ function frame(model, index, url, actions) {
   }
   item.addEventListener("click", () => actions.choose(index));
   return item;
+}
+
+/** Put the captions under a frame, in place of those that are there. */
+function caption(item, texts) {
+  const lines = texts.map((text) => {
+    const line = make("span");
+    line.textContent = text;
+    line.title = text;
+    return line;
+  });
+  for (const old of item.querySelectorAll("span")) old.remove();
+  item.append(...lines);
 }
 
 function render({ model, el }) {
@@ -51,6 +59,11 @@ function render({ model, el }) {
   const items = Array.from({ length: count }, (_, index) => frame(model, index, url, { choose, tick }));
   list.append(...items);
 
+  const name = () => {
+    const captions = model.get("captions");
+    items.forEach((item, index) => caption(item, captions[index] || []));
+  };
+
   const show = () => {
     const [chosen, kept, flagged] = ["chosen", "kept", "flagged"].map((name) => model.get(name));
     items.forEach((item, index) => {
@@ -59,6 +72,7 @@ function render({ model, el }) {
       item.classList.toggle("ct-chosen", index === chosen);
       item.classList.toggle("ct-left-out", !kept[index]);
       item.classList.toggle("ct-flagged", flagged.includes(index));
+      item.setAttribute("aria-description", flagged.includes(index) ? "doubtful" : "");
       const box = item.querySelector("input");
       if (box) box.checked = kept[index];
     });
@@ -78,11 +92,14 @@ function render({ model, el }) {
     event.stopPropagation();
   });
 
-  for (const name of ["chosen", "kept", "flagged"]) model.on(`change:${name}`, show);
+  for (const trait of SHOWN) model.on(`change:${trait}`, show);
+  model.on("change:captions", name);
+  name();
   show();
   el.append(words, list);
   return () => {
-    for (const name of ["chosen", "kept", "flagged"]) model.off(`change:${name}`, show);
+    for (const trait of SHOWN) model.off(`change:${trait}`, show);
+    model.off("change:captions", name);
     URL.revokeObjectURL(url);
   };
 }

@@ -44,6 +44,8 @@ class FilmStrip(anywidget.AnyWidget):
     kept : list of bool
     flagged : list of int
         Frames that are marked as doubtful.
+    captions : list of list of str
+        As many as there are frames.
 
     Raises
     ------
@@ -83,6 +85,7 @@ class FilmStrip(anywidget.AnyWidget):
         frames = list(images)
         if len(captions) != len(frames) or (kept is not None and len(kept) != len(frames)):
             raise DataError(f"{len(frames)} frames, but {len(captions)} captions; give one of each")
+        self._n_frames = len(frames)
         super().__init__(
             captions=[[str(line) for line in lines] for lines in captions],
             kept=[True] * len(frames) if kept is None else [bool(tick) for tick in kept],
@@ -92,8 +95,16 @@ class FilmStrip(anywidget.AnyWidget):
             **traits,
         )
 
-    @tl.validate("kept")
+    @tl.validate("kept", "captions")
     def _as_many(self, proposal: Any) -> Any:
-        if self.captions and len(proposal["value"]) != len(self.captions):
-            raise tl.TraitError(f"{len(self.captions)} frames, found {len(proposal['value'])} ticks")
+        found, what = len(proposal["value"]), {"kept": "ticks", "captions": "captions"}[proposal["trait"].name]
+        if found != self._n_frames:
+            raise tl.TraitError(f"{self._n_frames} frames, found {found} {what}")
+        return proposal["value"]
+
+    @tl.validate("flagged")
+    def _there(self, proposal: Any) -> Any:
+        odd = [index for index in proposal["value"] if not 0 <= index < self._n_frames]
+        if odd:
+            raise tl.TraitError(f"there are {self._n_frames} frames, found frame {odd[0]} among the flagged")
         return proposal["value"]

@@ -1173,8 +1173,10 @@ class Figure {
   }
 
   nameFrame(sheet, frame) {
-    const text = `${this.pane.get("name")} ${this.pane.get("names")[frame]}`;
-    const { left, top } = sheet.plane.box;
+    const { left, top, width } = sheet.plane.box;
+    const name = this.pane.get("names")[frame];
+    const whole = `${this.pane.get("name")} ${name}`;
+    const text = textWidth(whole) < width - 16 ? whole : shortened(name, width - 16);
     const spot = { left: left + 6, top: top + 6, width: textWidth(text) + 4, height: ROW };
     sheet.taken.push(spot);
     sheet.words(text, spot);
@@ -1380,6 +1382,8 @@ class Hands {
     if (event.button !== 0) return;
     this.fingers.set(event.pointerId, event);
     if (this.fingers.size === 2) {
+      if (this.figure.sketch && !this.figure.sketch.open) this.sketch(null); // the first finger was not to draw
+      this.figure.frozen = null;
       this.action = this.pinch();
       return;
     }
@@ -1840,10 +1844,11 @@ class Pane {
     this.limits = choice("limits", ["as set", "automatic", ...Object.keys(PERCENTILES)], (value) =>
       this.chooseLimits(value),
     );
+    this.limitBoxes = ["lower limit", "upper limit"].map((name) => this.limitBox(name));
     this.compare = choice("compare with", ["\u2013"], (_, index) => this.publish("compare", index - 1));
     this.blinker = button("blink", "blink: show the two frames in turn", () => this.toggleBlink());
     this.tool = choice("mouse", [], (_, index) => this.publish("tool", this.offeredTools()[index]));
-    this.brush = html("input", { type: "number", min: 0.5, step: 0.5, value: 2, class: "ctp-brush" });
+    this.brush = html("input", { type: "number", min: 0.5, step: 0.5, value: 2, class: "ctp-box" });
     this.eraser = html("input", { type: "checkbox" });
     this.painting = html(
       "span",
@@ -1857,12 +1862,42 @@ class Pane {
     const items = [
       this.stretch.label,
       this.colors.label,
-      this.limits.label,
+      html("span", { class: "ctp-item" }, this.limits.label, ...this.limitBoxes),
       this.compareRow,
       this.tool.label,
       this.painting,
     ];
     return html("div", { class: "ctp-row" }, ...items, this.overlayMenu(), whole);
+  }
+
+  /** Box for a limit; Enter or leaving it applies what was typed. */
+  limitBox(name) {
+    const box = html("input", { type: "number", step: "any", class: "ctp-box ctp-limit", "aria-label": name });
+    box.title = `${name}; Enter applies it`;
+    box.addEventListener("change", () => this.typedLimits());
+    box.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.typedLimits();
+      if (event.key === "Escape") this.followLimits();
+    });
+    return box;
+  }
+
+  /** What was typed, where it is two numbers in order; else the boxes show the limits as they are. */
+  typedLimits() {
+    const typed = this.limitBoxes.map((box) => box.value.trim());
+    if (same(typed, this.shownLimits)) return;
+    const before = this.get("limits");
+    // the box that was left alone may show fewer digits than its limit has
+    const read = (text) => (text === "" ? NaN : Number(text));
+    const limits = typed.map((text, i) => (text === this.shownLimits[i] ? before[i] : read(text)));
+    if (limits.every(Number.isFinite) && limits[0] < limits[1]) this.publish("limits", limits);
+    else this.readout.said.textContent = "the limits should be two numbers, the lower one first";
+    this.followLimits();
+  }
+
+  followLimits() {
+    this.shownLimits = this.get("limits").map((value) => String(Number(value.toPrecision(4))));
+    this.limitBoxes.forEach((box, i) => (box.value = this.shownLimits[i]));
   }
 
   overlayMenu() {
@@ -1961,6 +1996,7 @@ class Pane {
   hear(message, buffers) {
     this.kernel.hear();
     if (message.type === "frames" || message.type === "frame") this.frames.receive(message, buffers);
+    if (message.type === "painted") this.takeMask(); // the stroke goes, even where it has not changed the mask
   }
 
   arrived(fresh, index) {
@@ -2006,6 +2042,7 @@ class Pane {
   async takeMask() {
     const packed = this.get("_mask");
     const bits = bytesOf(packed).length ? await inflate(packed) : null;
+    if (packed !== this.get("_mask")) return; // another one has come meanwhile
     this.mask = bits && { bits, ...this.get("_mask_of") };
     this.figure.sketch = null;
     this.figure.forget();
@@ -2067,9 +2104,9 @@ class Pane {
 
   followWords() {
     const names = this.get("names") || [];
-    this.title.textContent = this.get("title");
+    this.title.textContent = this.title.title = this.get("title");
     this.title.hidden = !this.get("title");
-    this.sliderName.textContent = this.get("name");
+    this.sliderName.textContent = this.sliderName.title = this.get("name");
     this.slider.setAttribute("aria-label", this.get("name") || "frame");
     this.slider.max = String(Math.max(0, names.length - 1));
     this.frameRow.hidden = this.compareRow.hidden = names.length < 2;
@@ -2089,7 +2126,8 @@ class Pane {
 
   offeredTools() {
     const tools = this.get("tools") || [];
-    return ["look", ...tools.filter((name) => name !== "look" && name in TOOL_NAMES)];
+    const known = (name) => name in TOOL_NAMES && !(name === "paint" && this.kernel.alone); // Python fills the mask
+    return ["look", ...tools.filter((name) => name !== "look" && known(name))];
   }
 
   followTool() {
@@ -2110,6 +2148,7 @@ class Pane {
     this.colors.select.value = this.get("colors");
     const { name, limits } = this.chosenLimits || {};
     this.limits.select.value = same(limits, this.get("limits")) ? name : "as set";
+    this.followLimits();
   }
 
   followOverlays() {
@@ -2125,7 +2164,7 @@ class Pane {
     const name = (this.get("names") || [])[frame] || "";
     this.slider.value = String(frame);
     this.slider.setAttribute("aria-valuetext", name);
-    this.shownName.textContent = name;
+    this.shownName.textContent = this.shownName.title = name;
     const label = [this.get("title") || "image", this.get("name"), name].filter(Boolean).join(", ");
     const keys = "Arrow keys move the chosen point, plus and minus zoom, brackets change the frame, b blinks.";
     for (const { spot } of this.figure.panels) spot.setAttribute("aria-label", `${label}. ${keys}`);

@@ -231,6 +231,11 @@ class ImagePane(anywidget.AnyWidget):
         self.on_msg(self._answer)
 
     @property
+    def note(self) -> str:
+        """How the picture is downsampled ("2048 x 2048 pixels, shown as means of 2 x 2"); "" where it isn't."""
+        return self._code.note
+
+    @property
     def cube(self) -> NDArray[np.float32]:
         """The frames as they are shown, (n, y, x), a copy."""
         images = self._images.copy()
@@ -391,6 +396,7 @@ class ImagePane(anywidget.AnyWidget):
         elif kind == "paint":
             points = tuple((float(x), float(y)) for x, y in message["points"])
             self._painted(Stroke(int(message["frame"]), points, float(message["radius"]), bool(message["erase"])))
+            self.send({"type": "painted"})
 
     def _send_frames(self, message: dict[str, Any]) -> None:
         self._asked = True

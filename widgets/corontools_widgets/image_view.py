@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
-from traitlets import Int, TraitError, validate
+from traitlets import Int, validate
 
 from corontools.coron.report.images import sky_of
 from corontools.display import escape
-from corontools.display.frame import Sky, frame
+from corontools.display.frame import Mark, Sky, frame
 from corontools.display.markup import visible
 from corontools.display.picture import Scale, palette, png, resize, scaled_uri, stretch
 from corontools.exposure import Exposure
@@ -26,7 +26,7 @@ from corontools_widgets.view import View, Writer
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["CodeBar", "ImageState", "ImageView", "beside", "cell", "html_table", "percent", "plural"]
+__all__ = ["ImageState", "ImageView", "beside", "cell", "html_table", "percent", "plural"]
 
 PNG_SIDES = (480, 2048)  # px; a smaller image is enlarged by a whole factor, a larger one shown by means
 CELL = "padding:1px 10px;text-align:{};white-space:nowrap;border:0"
@@ -39,23 +39,13 @@ class ImageState(ViewState):
     ----------
     frame : int
         Frame that is shown, 0-based.
-    n_frames : int or None
-        How many there are; known when a view has the state.
     """
 
     frame = Int(0, min=0)
-    n_frames: int | None = None
 
-    @validate("frame", "compare")
-    def _frame_there(self, proposal: dict[str, Any]) -> int:
+    @validate("frame")
+    def _one_of_all(self, proposal: dict[str, Any]) -> int:
         return self.below(proposal, self.n_frames)
-
-    def below(self, proposal: dict[str, Any], n: int | None) -> int:
-        """The proposed index, if it is one of n."""
-        index, name = int(proposal["value"]), proposal["trait"].name
-        if n is not None and index >= n:
-            raise TraitError(f"{name} should be one of 0 to {n - 1}, found {index}")
-        return index
 
 
 class ImageView(View):
@@ -68,7 +58,6 @@ class ImageView(View):
     pane : ImagePane
     """
 
-    state: ImageState
     pane: ImagePane
 
     def take(self, pane: ImagePane, automatic: Mapping[str, tuple[float, float]]) -> None:
@@ -87,6 +76,12 @@ class ImageView(View):
         """Name of the choice that holds "limits" or "colors" of the frame that is shown."""
         return name
 
+    @property
+    def index(self) -> int:
+        """Frame that is shown."""
+        assert isinstance(self.state, ImageState)
+        return self.state.frame
+
     def with_frame(self, index: int) -> dict[str, Any]:
         """Choices that go with a frame, as one step."""
         return {"frame": index}
@@ -100,11 +95,6 @@ class ImageView(View):
         """The numbers of the view, as `save` writes them."""
 
     @property
-    def code(self) -> str:
-        """Python that gives `result`."""
-        return self.result.code
-
-    @property
     def title(self) -> str:
         """Heading of what is saved."""
         return self.pane.title
@@ -112,7 +102,7 @@ class ImageView(View):
     @property
     def note(self) -> str:
         """What is downsampled in the pane; "" for nothing."""
-        return str(self.pane._cube["note"])
+        return self.pane.note
 
     def limit(self, automatic: Mapping[str, tuple[float, float]]) -> None:
         """Other limits where none are chosen."""
@@ -128,14 +118,14 @@ class ImageView(View):
         self._words.value = f'<div role="status" aria-live="polite" style="line-height:1.5">{text}</div>'
 
     def _frame_moved(self, change: Mapping[str, Any]) -> None:
-        if change["new"] != self.state.frame:
+        if change["new"] != self.index:
             self.state.apply(self.with_frame(change["new"]), drag="frame")
 
     def _follow(self, _: Any = None) -> None:
         """The pane shows the frame that is chosen, in its limits and colours."""
         limits = self.held("limits")
         with self.pane.hold_sync():
-            self.pane.frame = self.state.frame
+            self.pane.frame = self.index
             self.pane.colors = getattr(self.state, self.held("colors"))
             self.pane.limits = tuple(getattr(self.state, limits)) or self._automatic[limits]
 
@@ -153,7 +143,7 @@ class ImageView(View):
         return {
             ".png": self._write_png,
             ".svg": self._write_svg,
-            ".html": self._write_html,
+            ".html": self.write_page,
             ".csv": lambda path: self.table().write(path, format="ascii.csv", overwrite=True),
             ".ecsv": lambda path: self.table().write(path, format="ascii.ecsv", overwrite=True),
         }
@@ -175,38 +165,30 @@ class ImageView(View):
 
     def _write_png(self, path: Path) -> None:
         scale, least = self._scale, PNG_SIDES[0]
-        pixels = stretch(resize(self.image(self.state.frame), PNG_SIDES[1]), kind=scale.kind, limits=scale.limits)
+        pixels = stretch(resize(self.image(self.index), PNG_SIDES[1]), kind=scale.kind, limits=scale.limits)
         factor = max(1, least // max(pixels.shape))
         path.write_bytes(png(pixels[::-1].repeat(factor, axis=0).repeat(factor, axis=1), palette(scale.colors)))
 
     def _write_svg(self, path: Path) -> None:
-        scale, image = self._scale, self.image(self.state.frame)
-        title = f"{self.title}, {self.pane.names[self.state.frame]}"
-        figure = frame(scaled_uri(image, scale), sky=self.sky, scale=scale, rings=self.pane.rings, title=title)
+        scale, image = self._scale, self.image(self.index)
+        title = f"{self.title}, {self.pane.names[self.index]}"
+        rings, marks = self.pane.rings, self.drawn_marks()
+        figure = frame(scaled_uri(image, scale), sky=self.sky, scale=scale, rings=rings, marks=marks, title=title)
         path.write_text(figure, encoding="utf-8")
 
-    def _write_html(self, path: Path) -> None:
-        page = standalone.page(
+    def drawn_marks(self) -> Sequence[Mark]:
+        """Companions and the like on the saved figure."""
+        return ()
+
+    def to_html(self) -> str:
+        """The pane with all its frames, words, curves and code."""
+        return standalone.page(
             self.title, pane=self.pane.snapshot(), text=self.text, code=self.code, curves=self.curves()
         )
-        path.write_text(page, encoding="utf-8")
 
     def curves(self) -> Sequence[Any]:
         """Curves on the saved page."""
         return ()
-
-
-class CodeBar(controls.Toolbar):
-    """The toolbar, for a result that may be an exposure: the code is that of the view."""
-
-    _view: ImageView
-
-    def refresh(self, _: Any = None) -> None:
-        """Show what can be undone, and the code."""
-        state = self._view.state
-        self.undo.disabled, self.redo.disabled = not state.can_undo, not state.can_redo
-        if self.code.value:
-            self.shown.value = self._view.code
 
 
 def beside(pane: ImagePane, *right: ipywidgets.Widget) -> ipywidgets.Box:

@@ -3,85 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import numpy as np
-from traitlets import Float, Int, List, TraitError, validate
 
 from corontools.coron.aligned import AlignedRefs
 from corontools.coron.klip import KlipResult
-from corontools.coron.report.images import residual_scale, sky_of
+from corontools.coron.report.images import residual_scale
 from corontools.coron.series import ModeSeries
 from corontools.coron.source import on_detector
-from corontools.display import Mark, Scale, escape, picture
-from corontools.display.frame import frame
+from corontools.display import Mark, escape
 from corontools.errors import DataError
 from corontools_widgets import controls, panels, plots, standalone
 from corontools_widgets.explore import explore
-from corontools_widgets.image_pane import ImagePane, RadialNoise
+from corontools_widgets.image_pane import ImagePane
+from corontools_widgets.image_view import ImageView
 from corontools_widgets.klip_panels import CompanionPanel, ReferencesPanel, ZonesPanel
+from corontools_widgets.klip_state import KlipState
 from corontools_widgets.later import Later, Paced
 from corontools_widgets.plots import Reading
-from corontools_widgets.reduction import Choice, Reduction
-from corontools_widgets.state import ViewState
-from corontools_widgets.view import View, Writer
+from corontools_widgets.reduction import Reduction
+from corontools_widgets.series_reading import SeriesReading
+from corontools_widgets.zone_regions import dragged, zone_regions
 
-__all__ = ["KLModeExplorer", "KlipState"]
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["KLModeExplorer"]
 
 CURSOR, SOURCE = "cursor", "injected"
-ZONE = "zone "
 SETTLES = 0.15  # s after the last change, until all mode counts are computed
-# widths of the PSF about the star where a limit says little
-NEAR = 1.5
+PREVIEW = "preview: one set of references for all integrations"
 
 
-class KlipState(ViewState):
-    """Choices of a `KLModeExplorer`.
-
-    Attributes
-    ----------
-    edges : list of float
-        Radii that bound the zones, px; [] for the zones of the result.
-    sectors : int
-        Sectors of each annulus.
-    start : float
-        Where the first sector begins, degrees from +y anticlockwise.
-    dropped : list of int
-        References that are left out.
-    source : list of float
-        x, y (px) and flux of an injected companion; [] for none.
-    """
-
-    edges = List(Float())
-    sectors = Int(1, min=1)
-    start = Float(0.0)
-    dropped = List(Int(min=0))
-    source = List(Float(), maxlen=3)
-
-    @validate("source")
-    def _place_and_flux(self, proposal: dict[str, Any]) -> list[float]:
-        values = list(proposal["value"])
-        if len(values) not in (0, 3) or not np.isfinite(values).all():
-            raise TraitError(f"a source is x, y and flux, or nothing; found {values}")
-        return values
-
-    @validate("edges")
-    def _increasing(self, proposal: dict[str, Any]) -> list[float]:
-        values = list(proposal["value"])
-        if len(values) == 1 or any(b <= a for a, b in pairwise(values)):
-            raise TraitError(f"radii of zones should be two or more that increase, found {values}")
-        return values
-
-    @property
-    def choice(self) -> Choice:
-        """What decides the subtraction besides the number of modes."""
-        return Choice(tuple(self.edges), self.sectors, self.start, tuple(sorted(self.dropped)), tuple(self.source))
-
-
-class KLModeExplorer(View):
+class KLModeExplorer(ImageView):
     """The mean residual under a slider of the mode count, with contrast curves and S/N that follow.
 
     Radii of zones are dragged on the image, references ticked on and off, and a companion is injected and dragged: the
@@ -97,6 +53,11 @@ class KLModeExplorer(View):
         Peak of the star's PSF off the mask, in the unit of the images: limits and fluxes are contrasts then.
     **choices
         Of `KlipState`.
+
+    Raises
+    ------
+    DataError
+        If the result has no mode, or a choice is not one of `KlipState`.
 
     Examples
     --------
@@ -124,15 +85,13 @@ class KLModeExplorer(View):
         if klip.max_modes < 1:
             raise DataError("the result has no KL mode to choose from; make it with klip(modes) of 1 or more")
         super().__init__(KlipState(**{"modes": max(klip.modes, 1), **choices}))
-        self._star_flux = star_flux
-        self._reduction = Reduction(klip)
-        self._places = _places(klip, companions)
-        self._series = self._reduction.series(self.state.choice)
+        self._reduction, self._places = Reduction(klip), _places(klip, companions)
+        series = self._reduction.series(self.state.choice)
+        self.reading = SeriesReading(series, self.look_at(klip.target), self.state.level, star_flux)
         self._problem, self._busy, self._dragging = "", False, False
-        self._limits: tuple[tuple[ModeSeries, float], np.ndarray] | None = None
         self._settle, self._curves_follow = Later(self._settled, SETTLES), Paced(self._follow_curves)
-        self._then = Later(self._follow_track)
-        self._make_pane()
+        self._track_follows = Later(self._follow_track)
+        self.take(self._made_pane(), {"limits": self._automatic_scale.limits})
         self._make_plots()
         self._lay_out()
         self._join()
@@ -148,7 +107,7 @@ class KLModeExplorer(View):
     @property
     def series(self) -> ModeSeries:
         """What is shown, for all mode counts."""
-        return self._series
+        return self.reading.series
 
     @property
     def result(self) -> KlipResult:
@@ -163,111 +122,120 @@ class KLModeExplorer(View):
     @property
     def index(self) -> int:
         """Frame of the chosen number of modes."""
-        return int(np.argmin(np.abs(self._series.modes - self.state.modes)))
+        return int(np.argmin(np.abs(self.series.modes - self.state.modes)))
+
+    def with_frame(self, index: int) -> dict[str, Any]:
+        """The number of modes of a frame."""
+        return {"modes": int(self.series.modes[index])}
 
     @property
     def modes(self) -> int:
         """Number of modes that is shown: the chosen one, or the nearest that there is."""
-        return int(self._series.modes[self.index])
+        return int(self.series.modes[self.index])
 
     @property
     def text(self) -> str:
         """What is shown, in words."""
-        return self._words(self.index)
+        return self.reading.words(self.index, self.followed)
+
+    @property
+    def followed(self) -> dict[str, tuple[float, float]]:
+        """Names and places (x, y), px, whose S/N is shown."""
+        places = dict(self._places)
+        if self.state.source:
+            places[SOURCE] = (self.state.source[0], self.state.source[1])
+        if self.state.cursor:
+            places[CURSOR] = (self.state.cursor[0], self.state.cursor[1])
+        return places
 
     # -- files -------------------------------------------------------------------------------------------------------
 
-    def writers(self) -> Mapping[str, Writer]:
-        """Image (.png without axes, .svg with), curve (.csv, .ecsv), a page that needs no kernel (.html)."""
-        return {
-            ".html": lambda path: _write(path, self._page()),
-            ".svg": lambda path: _write(path, self._figure()),
-            ".png": self._write_png,
-            ".csv": lambda path: self._curve().table.write(path, format="ascii.csv", overwrite=True),
-            ".ecsv": lambda path: self._curve().table.write(path, format="ascii.ecsv", overwrite=True),
-        }
+    def image(self, index: int) -> np.ndarray:
+        """The mean residual (y, x) of a frame."""
+        return self.series.frames[index]
 
-    def _curve(self) -> Any:
-        curve = self._series.curve(self.modes)
-        if curve.meta.fwhm:
-            curve = curve.sigma(self.state.level)
-        return curve.normalize(self._star_flux) if self._star_flux else curve
+    def table(self) -> Table:
+        """The contrast curve that is shown."""
+        return self.reading.curve(self.modes).table
 
-    def _write_png(self, path: Path) -> None:
-        scale = self._scale()
-        levels = picture.stretch(self._series.frames[self.index], kind=scale.kind, limits=scale.limits)[::-1]
-        path.write_bytes(picture.png(levels, picture.palette(scale.colors)))
+    def drawn_marks(self) -> list[Mark]:
+        """Companions."""
+        return [Mark(x, y, name) for name, (x, y) in self.followed.items() if name != CURSOR]
 
-    def _figure(self) -> str:
-        scale, image = self._scale(), self._series.frames[self.index]
-        marks = [Mark(x, y, name) for name, (x, y) in self._followed().items() if name != CURSOR]
-        title = f"{self.aligned.target.meta.title}, {self.modes} modes"
-        return frame(picture.scaled_uri(image, scale), sky=self._sky, scale=scale, marks=marks, title=title)
+    @property
+    def title(self) -> str:
+        """Target and instrument."""
+        return f"{self.aligned.target.meta.title}: KL modes"
 
-    def _page(self) -> str:
-        series, limit = self._series, self._limit()
-        unit = "arcsec" if self._pixel_scale else "px"
-        separation = panels.Quantity("separation", unit)
-        tracks = {name: self._snr(place) for name, place in self._followed().items()}
-        curves: list[Any] = [
-            panels.CurveFamily(
-                self._sep,
-                limit,
-                across=separation,
-                up=panels.Quantity(self._limit_name, log=True),
-                title="Detection limit",
-            )
-        ]
-        if tracks:
-            curves.append(panels.Trend(series.modes, tracks, title="S/N against KL modes", levels=[5.0]))
+    def to_html(self) -> str:
+        """All mode counts with their curves, words and code, as a page that needs no kernel."""
+        series, reading = self.series, self.reading
         return standalone.page(
-            f"{self.aligned.target.meta.title}: KL modes",
-            pane=self._pane.snapshot(),
-            curves=curves,
-            text=[self._words(i) for i in range(len(series))],
+            self.title,
+            pane=self.pane.snapshot(),
+            curves=self.curves(),
+            text=[reading.words(i, self.followed) for i in range(len(series))],
             code=[self._reduction.code(self.state.choice, int(k)) for k in series.modes],
             chain=series.klip.history,
         )
 
+    def curves(self) -> list[Any]:
+        """Limits, unexplained variance, and S/N of what is followed."""
+        reading, modes = self.reading, self.series.modes
+        unit = "arcsec" if reading.unit == "″" else "px"
+        across, up = panels.Quantity("separation", unit), panels.Quantity(reading.limit_name, log=True)
+        family = panels.CurveFamily(reading.sep, reading.limit, across=across, up=up, title="Detection limit")
+        tracks = {name: reading.snr(place) for name, place in self.followed.items()}
+        left = {"left": 1 - self.series.explained}
+        words = panels.Quantity("unexplained variance", log=True)
+        return [
+            family,
+            *([panels.Trend(modes, tracks, title="S/N against KL modes", levels=[5.0])] if tracks else []),
+            panels.Trend(modes, left, up=words, title="Variance that the modes leave"),
+        ]
+
     # -- widgets -----------------------------------------------------------------------------------------------------
 
-    def _make_pane(self) -> None:
-        klip = self._series.klip
-        self._sky = sky_of(klip.target)
-        self._pixel_scale = klip.target.meta.pixel_scale
-        center, unit = klip.target.center, klip.target.meta.unit
-        self._automatic = residual_scale(self._series.frames[self.index], center, unit)
-        self._pane = ImagePane(
-            self._series.frames,
-            names=[str(k) for k in self._series.modes],
+    def _made_pane(self) -> ImagePane:
+        target, frames = self._reduction.given.target, self.series.frames
+        self._automatic_scale = residual_scale(frames[self.index], target.center, target.meta.unit)
+        return ImagePane(
+            frames,
+            names=self._names,
             name="KL modes",
-            sky=self._sky,
-            scale=self._automatic,
-            title=klip.target.meta.title,
+            sky=self.sky,
+            scale=self._automatic_scale,
+            title=target.meta.title,
             frame=self.index,
-            noise=self._noise(),
+            noise=self.reading.noise,
             marks=self._marks(),
-            regions=self._regions(),
+            regions=zone_regions(self.state, self.sky),
         )
-        self._pane.layout.flex, self._pane.layout.min_width = "1 1 430px", "330px"
+
+    @property
+    def _names(self) -> list[str]:
+        return [str(k) for k in self.series.modes]
 
     def _make_plots(self) -> None:
-        axis = "separation (arcsec)" if self._pixel_scale else "separation (px)"
-        names = [str(k) for k in self._series.modes]
+        reading = self.reading
         self._family = plots.CurveFamily(
-            self._sep,
-            self._limit(),
-            names=names,
-            x_reading=Reading(axis),
-            y_reading=Reading(self._limit_name, log=True),
+            reading.sep,
+            reading.limit,
+            names=self._names,
+            x_reading=Reading(reading.axis),
+            y_reading=Reading(reading.limit_name, log=True),
             current=self.index,
-            inner=self._inner,
+            inner=reading.inner,
+            height="290px",
         )
-        self._track = plots.SNRTrack(self._series.modes.tolist(), current=self.index)
-        self._track.on_choose(lambda index: self.choose(modes=int(self._series.modes[index])))
+        modes = self.series.modes.tolist()
+        self._track = plots.ModeTrack(modes, Reading("S/N"), current=self.index, level=5.0, height="220px")
+        left = Reading("unexplained", log=True)
+        self._variance = plots.ModeTrack(modes, left, current=self.index, height="160px", legend=False)
+        for track in (self._track, self._variance):
+            track.on_choose(lambda index: self.choose(modes=int(self.series.modes[index])))
 
     def _lay_out(self) -> None:
-        self._toolbar = controls.Toolbar(self)
         self._level = ipywidgets.BoundedFloatText(
             self.state.level,
             min=0.1,
@@ -276,7 +244,7 @@ class KLModeExplorer(View):
             description="level (σ)",
             layout=ipywidgets.Layout(width="160px"),
         )
-        self._status = controls.words()
+        self._toolbar = controls.Toolbar(self, self._level)
         self._story = controls.words(tag="div")
         self._zones, self._references, self._companion = ZonesPanel(self), ReferencesPanel(self), CompanionPanel(self)
         self._tabs = ipywidgets.Accordion(
@@ -284,42 +252,27 @@ class KLModeExplorer(View):
             titles=("Zones", "References", "Injected companion"),
             selected_index=None,
         )
-        plots_shown = [self._family.widget, self._track.widget]
-        for widget in plots_shown:  # one above the other: their flex is a height here
+        shown = [self._family.widget, self._track.widget, self._variance.widget]
+        for widget in shown:  # one above the other: their flex is a height here
             widget.layout.flex, widget.layout.align_self = "0 0 auto", "stretch"
-        right = ipywidgets.VBox(plots_shown, layout=ipywidgets.Layout(flex="1 1 380px", min_width="320px"))
-        self.show_as(
-            controls.column(
-                controls.row(self._toolbar.widget, self._level),
-                controls.row(self._pane, right, align_items="flex-start"),
-                self._status,
-                self._tabs,
-                self._story,
-            )
-        )
+        right = ipywidgets.VBox(shown, layout=ipywidgets.Layout(flex="1 1 380px", min_width="320px"))
+        self.pane.layout.flex, self.pane.layout.min_width = "1 1 430px", "330px"
+        image = controls.row(self.pane, right, align_items="flex-start")
+        self.show_as(controls.column(self._toolbar.widget, image, self._words, self._tabs, self._story))
 
     def _join(self) -> None:
-        self.link("stretch", self._pane, "stretch")
-        self.link("colors", self._pane, "colors")
-        self.link("blink", self._pane, "blink")
-        self.link("cursor", self._pane, "cursor")
-        self.link("compare", self._pane, "compare")
         self.link("level", self._level)
-        self.watch(lambda change: self.choose(modes=int(self._series.modes[change["new"]])), "frame", of=self._pane)
-        self.watch(self._limits_set, "limits", of=self._pane)
-        self.watch(self._marks_moved, "marks", of=self._pane)
-        self.watch(self._regions_moved, "regions", of=self._pane)
+        self.watch(self._marks_moved, "marks", of=self.pane)
+        self.watch(self._regions_moved, "regions", of=self.pane)
         self.watch(self._panel_opened, "selected_index", of=self._tabs)
-        self.watch(self._modes_chosen, "modes")
-        self.watch(self._limits_chosen, "limits")
+        self.watch(lambda _: self._curves_follow(), "modes")
         self.watch(self._cursor_moved, "cursor")
-        self.watch(lambda _: self._show_curves(), "level")
+        self.watch(self._level_set, "level")
         self.watch(self._reduce, "edges", "sectors", "start", "dropped", "source")
-        self.at_end(self._family.plot.close)
-        self.at_end(self._track.plot.close)
-        self.at_end(self._settle.cancel)
-        self.at_end(self._curves_follow.cancel)
-        self.at_end(self._then.cancel)
+        for ends in (self._family.close, self._track.close, self._variance.close):
+            self.at_end(ends)
+        for waiting in (self._settle, self._curves_follow, self._track_follows):
+            self.at_end(waiting.cancel)
 
     # -- what the user does ------------------------------------------------------------------------------------------
 
@@ -330,9 +283,9 @@ class KLModeExplorer(View):
         try:
             self.state.apply(choices, drag=drag)
         except DataError as error:
-            self.note(str(error))
+            self.tell(str(error))
 
-    def note(self, problem: str) -> None:
+    def tell(self, problem: str) -> None:
         """Say below the image what went wrong; "" when nothing did."""
         self._problem = problem
         self._say()
@@ -345,68 +298,40 @@ class KLModeExplorer(View):
     def default_edges(self) -> list[float]:
         """One annulus over all that is subtracted."""
         y, x = np.nonzero(self._reduction.given.zones)
-        cx, cy = self._sky.origin
-        r = np.hypot(x - cx, y - cy)
+        r = np.hypot(x - self.sky.origin[0], y - self.sky.origin[1])
         return [float(np.floor(r.min())), float(np.ceil(r.max()) + 1)]
 
-    def _modes_chosen(self, _: Any) -> None:
-        self._pane.frame = self.index
-        self._curves_follow()
-
-    def _follow_curves(self) -> None:
-        self._family.current = self.index
-        self._then()
-
-    def _follow_track(self) -> None:
-        self._track.current = self.index
-        self._say()
-
-    def _limits_set(self, change: Any) -> None:
-        automatic = tuple(change["new"]) == tuple(self._automatic.limits)
-        self.choose(limits=[] if automatic else list(change["new"]), drag="limits")
-
-    def _limits_chosen(self, change: Any) -> None:
-        self._pane.limits = tuple(change["new"]) or self._automatic.limits
+    def _frame_moved(self, change: Mapping[str, Any]) -> None:
+        if not self._busy:
+            super()._frame_moved(change)
 
     def _cursor_moved(self, change: Any) -> None:
-        if change["new"]:
-            x, y = change["new"]
-            r = np.hypot(x - self._sky.origin[0], y - self._sky.origin[1])
-            self._family.mark(float(r * (self._pixel_scale or 1.0)))
-        else:
-            self._family.mark(None)
+        self._family.mark(self.reading.sep_of(change["new"]) if change["new"] else None)
         self._show_tracks()
+        self._say()
+
+    def _level_set(self, _: Any) -> None:
+        self.reading = SeriesReading(self.series, self.sky, self.state.level, self.reading.star_flux)
+        self._show_curves()
         self._say()
 
     def _marks_moved(self, change: Any) -> None:
         mark = next((one for one in change["new"] if one.get("id") == SOURCE), None)
-        if mark is None or not self.state.source or self._busy:
-            return
-        self._dragging = not mark.get("done", True)
-        source = [round(mark["x"], 2), round(mark["y"], 2), self.state.source[2]]
-        if source != self.state.source:
-            self.choose(source=source, drag=SOURCE)
-        elif not self._dragging:
-            self._settle()
+        if mark is not None and self.state.source and not self._busy:
+            source = [round(mark["x"], 2), round(mark["y"], 2), self.state.source[2]]
+            self._moved({"source": source}, drag=SOURCE, done=mark.get("done", True))
 
     def _regions_moved(self, change: Any) -> None:
-        """A dragged radius moves the neighbouring zones with it, and one dragged side turns all sectors."""
-        zones = [region for region in change["new"] if str(region.get("id", "")).startswith(ZONE)]
-        if self._busy or not self.state.edges or not zones:
-            return
-        self._dragging = any(not region.get("done", True) for region in zones)
-        edges, turns = list(self.state.edges), [0.0]
-        for region in zones:
-            ring, sector = map(int, region["id"].removeprefix(ZONE).split("."))
-            for at, key in ((ring, "r0"), (ring + 1, "r1")):
-                if abs(region[key] - self.state.edges[at]) > 0.05:
-                    edges[at] = round(region[key], 1)
-            turns.append(_turned(region["pa0"] - self._begin(sector)))
-        turn = max(turns, key=abs) if self.state.sectors > 1 else 0.0
-        start = round(_turned(self.state.start - self._sky.parity * turn), 1)
-        if (edges, start) != (self.state.edges, self.state.start):
-            self.choose(edges=edges, start=start, drag="zones")
-        elif not self._dragging:
+        if self.state.edges and change["new"] and not self._busy:
+            done = all(region.get("done", True) for region in change["new"])
+            self._moved(dragged(change["new"], self.state, self.sky), drag="zones", done=done)
+
+    def _moved(self, choices: dict[str, Any], *, drag: str, done: bool) -> None:
+        """Something was dragged on the image; what takes longer waits until it is let go."""
+        self._dragging = not done
+        if any(getattr(self.state, name) != value for name, value in choices.items()):
+            self.choose(**choices, drag=drag)
+        elif done:
             self._settle()
 
     def _panel_opened(self, change: Any) -> None:
@@ -419,41 +344,40 @@ class KLModeExplorer(View):
 
     def _reduce(self, _: Any) -> None:
         """The visible frame at once, all else when nothing else is waiting."""
-        choice = self.state.choice
         try:
-            image = self._reduction.frame(choice, self.state.modes)
+            image = self._reduction.frame(self.state.choice, self.state.modes)
         except DataError as error:
-            self.note(str(error))
+            self.tell(str(error))
             return
         self._problem = ""
-        self._pane.set_frame(self._pane.frame, image)
+        self.pane.set_frame(self.pane.frame, image)
         self._mark_choice()
         self._say()
         self._settle()
 
     def _settled(self) -> None:
-        choice = self.state.choice
         if self.closed or self._dragging:
             return
         try:
-            self._series = self._reduction.series(choice)
+            series = self._reduction.series(self.state.choice)
         except DataError as error:
-            self.note(str(error))
+            self.tell(str(error))
             return
+        self.reading = SeriesReading(series, self.sky, self.state.level, self.reading.star_flux)
         self._busy = True
         try:
-            names = [str(k) for k in self._series.modes]
-            self._pane.set_cube(self._series.frames, noise=self._noise(), names=names)
-            self._pane.frame = self.index
+            self.pane.set_cube(series.frames, noise=self.reading.noise, names=self._names)
+            self.pane.frame = self.index
         finally:
             self._busy = False
         self._show_all()
         if self._tabs.selected_index in (0, 1):
-            _ = self._reduction.live
+            self._reduction.prepare(self.state.choice)
 
     # -- what is shown -----------------------------------------------------------------------------------------------
 
     def _show_all(self) -> None:
+        self.state.n_frames = len(self.series)
         self._mark_choice()
         self._show_curves()
         self._show_tracks()
@@ -465,61 +389,41 @@ class KLModeExplorer(View):
         """Regions and marks on the image as they are chosen."""
         self._busy = True
         try:
-            self._pane.regions = self._regions()
-            self._pane.marks = self._marks()
-            preview = self._reduction.is_preview(self.state.choice)
-            self._pane.status = "preview: one set of references for all integrations" if preview else ""
+            self.pane.regions = zone_regions(self.state, self.sky)
+            self.pane.marks = self._marks()
+            self.pane.status = PREVIEW if self._reduction.is_preview(self.state.choice) else ""
         finally:
             self._busy = False
 
+    def _follow_curves(self) -> None:
+        """Of the mode count: the curve at once, words and markers after it, since they would hold it up."""
+        self._family.current = self.index
+        self._track_follows()
+
+    def _follow_track(self) -> None:
+        self._track.current = self._variance.current = self.index
+        self._say()
+
     def _show_curves(self) -> None:
-        self._family.names = tuple(str(k) for k in self._series.modes)
-        self._family.set_curves(self._limit(), self._sep)
+        self._family.names = tuple(self._names)
+        self._family.set_curves(self.reading.limit, self.reading.sep)
         self._family.current = self.index
         self._toolbar.refresh()
 
     def _show_tracks(self) -> None:
-        places = self._followed()
-        if len(self._track.modes) != len(self._series.modes):
-            self._track.current = 0  # there in any case, while the tracks change one by one
-            for name in self._track.tracks:
-                self._track.drop(name)
-            self._track.modes = np.asarray(self._series.modes, float)
-        for name in self._track.tracks:
-            if name not in places:
-                self._track.drop(name)
-        for name, place in places.items():
-            self._track.set(name, self._snr(place))
-        self._track.current = self.index
+        modes = self.series.modes.tolist()
+        self._variance.show(modes, {"left": 1 - self.series.explained}, current=self.index)
+        tracks = {name: self.reading.snr(place) for name, place in self.followed.items()}
+        self._track.show(modes, tracks, current=self.index)
 
     def _say(self) -> None:
-        words = escape(self._problem) or escape(self._summary(self.index))
-        self._status.value = f'<div role="status" style="line-height:1.5">{words}</div>'
+        words = escape(self._problem) or escape(self.reading.summary(self.index))
+        self._words.value = f'<div role="status" style="line-height:1.5">{words}</div>'
         self._story.value = (
             "<details><summary style='cursor:pointer'>in words</summary>"
             f"<pre style='white-space:pre-wrap;line-height:1.4'>{escape(self.text)}</pre></details>"
         )
         self._companion.say(self._recovered())
-
-    def _summary(self, index: int) -> str:
-        share = float(self._series.explained[index])
-        spread = float(np.nanstd(self._series.frames[index]))
-        unit = self.aligned.target.meta.unit
-        return (
-            f"{self._series.modes[index]} modes explain {100 * share:.4g} % of the variance; "
-            f"residual {spread:.3g} {unit} rms"
-        )
-
-    def _words(self, index: int) -> str:
-        lines = [f"{self.aligned.target.meta.title}: {self._summary(index)}."]
-        limit = self._limit()[index]
-        unit = "″" if self._pixel_scale else " px"
-        at = [r for r in ((0.5, 1.0, 2.0) if self._pixel_scale else (10.0, 30.0)) if self._sep[0] < r < self._sep[-1]]
-        shown = [f"{np.interp(r, self._sep, limit):.3g} at {r:g}{unit}" for r in at]
-        if shown:
-            lines.append(f"{self._limit_name}: {', '.join(shown)}.")
-        lines += [f"S/N of {name}: {self._snr(place)[index]:.1f}." for name, place in self._followed().items()]
-        return "\n".join(lines)
 
     def _recovered(self) -> str:
         """What is found of the injected companion at the current mode count."""
@@ -529,118 +433,40 @@ class KLModeExplorer(View):
         series = self._reduction.without_source(self.state.choice)
         part = series.klip.series([self.modes]) if self._dragging else series
         at = int(np.argmin(np.abs(part.modes - self.modes)))
-        found = flux + float(part.flux_at((x, y))[at])
-        kept = float(part.throughput_at((x, y))[at])
-        r = np.hypot(x - self._sky.origin[0], y - self._sky.origin[1]) * (self._pixel_scale or 1.0)
+        found, kept = flux + float(part.flux_at((x, y))[at]), float(part.throughput_at((x, y))[at])
+        reading = self.reading
         return (
-            f"at {r:.2f}{'″' if self._pixel_scale else ' px'}: injected {self.flux_words(flux)}, "
-            f"recovered {self.flux_words(found)}; {100 * kept:.0f} % of it is left by {self.modes} modes"
+            f"at {reading.sep_of((x, y)):.2f}{reading.unit}: injected {reading.flux(flux)}, "
+            f"recovered {reading.flux(found)}; {100 * kept:.0f} % of it is left by {self.modes} modes"
         )
-
-    # -- numbers -----------------------------------------------------------------------------------------------------
-
-    @property
-    def _sep(self) -> np.ndarray:
-        return self._series.radius * (self._pixel_scale or 1.0)
-
-    @property
-    def _inner(self) -> float:
-        fwhm = self.aligned.target.meta.fwhm or 2.0
-        return NEAR * fwhm * (self._pixel_scale or 1.0)
-
-    @property
-    def _limit_name(self) -> str:
-        what = "contrast" if self._star_flux else "limit"
-        unit = "" if self._star_flux else f" ({self.aligned.target.meta.unit})" if self.aligned.target.meta.unit else ""
-        return f"{self.state.level:g}σ {what}{unit}"
-
-    def _limit(self) -> np.ndarray:
-        """Limits (n, n_ring) at the chosen level; remembered, since every move of the slider reads them."""
-        key = self._series, self.state.level
-        if self._limits is None or self._limits[0] != key:
-            self._limits = key, self._series.limit(self.state.level, star_flux=self._star_flux)
-        return self._limits[1]
-
-    def _noise(self) -> RadialNoise:
-        return RadialNoise(self._series.radius, self._series.noise, self._limit(), limit_name=self._limit_name)
-
-    def _scale(self) -> Scale:
-        pane = self._pane
-        return Scale(tuple(pane.limits), pane.stretch, pane.colors, self._automatic.unit)
-
-    def _snr(self, place: tuple[float, float]) -> np.ndarray:
-        if not self.aligned.target.meta.fwhm:
-            return np.full(len(self._series), np.nan)
-        return self._series.snr_at(place)
-
-    def _followed(self) -> dict[str, tuple[float, float]]:
-        """Places whose S/N is shown."""
-        places = dict(self._places)
-        if self.state.source:
-            places[SOURCE] = (self.state.source[0], self.state.source[1])
-        if self.state.cursor:
-            places[CURSOR] = (self.state.cursor[0], self.state.cursor[1])
-        return places
 
     def flux_unit(self) -> float:
         """The detection limit where a companion stands or would stand: middle of its slider."""
         x, y = self.state.source[:2] or self.state.cursor or self._beside()
-        r = np.hypot(x - self._sky.origin[0], y - self._sky.origin[1])
-        level = np.interp(r, self._series.radius, self._reduction.without_source(self.state.choice).noise[self.index])
+        noise = self._reduction.without_source(self.state.choice).noise[self.index]
+        level = np.interp(self.reading.radius_of((x, y)), self.series.radius, noise)
         return float(f"{5 * level:.3g}") if np.isfinite(level) and level > 0 else 1.0
 
-    def flux_words(self, flux: float) -> str:
-        """A flux as contrast where the star's is known, else in the unit of the images."""
-        if self._star_flux:
-            return f"{flux / self._star_flux:.3g}"
-        return f"{flux:.4g} {self.aligned.target.meta.unit}".strip()
-
     def _beside(self) -> tuple[float, float]:
-        """A place a quarter of the image to the right of the star, or to the left where that is outside."""
-        (x, y), nx = self._sky.origin, self._sky.shape[1]
+        """A place a fifth of the image to the right of the star, or to the left where that is outside."""
+        (x, y), nx = self.sky.origin, self.sky.shape[1]
         return (x + nx / 5 if x + nx / 5 < nx - 1 else x - nx / 5), y
-
-    def _begin(self, sector: int) -> float:
-        """Position angle at which a sector begins; 0 where there is one only."""
-        state = self.state
-        if state.sectors == 1:
-            return 0.0
-        # sectors count anticlockwise, and so do position angles where east is to the left of north
-        along = sector if self._sky.parity < 0 else -sector - 1
-        return ((self._sky.pa_y or 0.0) - self._sky.parity * state.start + along * 360 / state.sectors) % 360
-
-    def _regions(self) -> list[dict[str, Any]]:
-        state, (x, y) = self.state, self._sky.origin
-        regions = []
-        for ring, (r0, r1) in enumerate(zip(state.edges, state.edges[1:], strict=False)):
-            for sector in range(state.sectors):
-                begin, wide = self._begin(sector), 360 / state.sectors
-                regions.append(
-                    {
-                        "id": f"{ZONE}{ring}.{sector}", "kind": "annulus", "x": x, "y": y, "r0": r0, "r1": r1,
-                        "pa0": begin, "pa1": begin + wide, "name": "", "locked": False, "visible": True,
-                        "fixed": True,
-                    }
-                )  # fmt: skip
-        return regions
 
     def _marks(self) -> list[dict[str, Any]]:
         radius = (self.aligned.target.meta.fwhm or 4.0) * 1.2
-        marks = [
-            {"id": name, "kind": "companion", "x": x, "y": y, "radius": radius, "name": name, "draggable": False}
-            for name, (x, y) in self._places.items()
+        return [
+            {
+                "id": name,
+                "kind": "companion",
+                "x": x,
+                "y": y,
+                "radius": radius,
+                "name": name,
+                "draggable": name == SOURCE,
+            }
+            for name, (x, y) in self.followed.items()
+            if name != CURSOR
         ]
-        if self.state.source:
-            x, y, _ = self.state.source
-            marks.append(
-                {"id": SOURCE, "kind": "companion", "x": x, "y": y, "radius": radius, "name": SOURCE, "draggable": True}
-            )
-        return marks
-
-
-def _turned(angle: float) -> float:
-    """The angle from -180 to 180 degrees."""
-    return (angle + 180) % 360 - 180
 
 
 def _places(klip: KlipResult, companions: Sequence[Any]) -> dict[str, tuple[float, float]]:
@@ -654,10 +480,6 @@ def _places(klip: KlipResult, companions: Sequence[Any]) -> dict[str, tuple[floa
             x, y = companion
             places[name] = (float(x), float(y))
     return places
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 @explore.register

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -12,6 +11,7 @@ from corontools.arrays.register import Quality
 from corontools.display import escape
 from corontools_widgets import controls
 from corontools_widgets.film_strip import FilmStrip
+from corontools_widgets.references import short_names
 
 if TYPE_CHECKING:
     from corontools.coron.aligned import AlignedRefs
@@ -71,7 +71,7 @@ class ZonesPanel:
         try:
             edges = [float(word) for word in words]
         except ValueError:
-            self._view.note(f"radii should be numbers such as 5, 20, 40; found {change['new']!r}")
+            self._view.tell(f"radii should be numbers such as 5, 20, 40; found {change['new']!r}")
             return
         if words:
             self._view.choose(edges=edges)
@@ -120,8 +120,8 @@ def _captions(aligned: AlignedRefs) -> list[list[str]]:
     correlation = aligned.stack.correlation(aligned.target).mean(axis=0)
     sizes = np.hypot(*np.moveaxis(aligned.shifts.mean(axis=0), -1, 0))
     quality = np.bitwise_or.reduce(aligned.quality, axis=0)
-    lines = []
-    for i, (member, r, size, bits) in enumerate(zip(aligned.stack.members, correlation, sizes, quality, strict=True)):
+    names, lines = short_names(aligned.stack.members), []
+    for i, (member, r, size, bits) in enumerate(zip(names, correlation, sizes, quality, strict=True)):
         flag = str(Quality(int(bits)).name or "").lower().replace("_", " ") if bits else f"shift {size:.3f} px"
         lines.append([f"{i}: {member}", f"r {r:.4f}", flag])
     return lines
@@ -142,7 +142,7 @@ class CompanionPanel:
         self.flux = controls.Stepper("flux", [""] * self.places.size)
         self.said = controls.words()
         self.widget = controls.column(controls.row(self.on, self.flux.widget), self.said)
-        self._unit = 1.0
+        self._unit, self._showing = 1.0, False
         self.on.observe(self._toggled, "value")
         self.flux.observe(self._slid, "index")
 
@@ -152,9 +152,11 @@ class CompanionPanel:
         self.on.value = bool(source)
         self.flux.slider.disabled = not source
         self._unit = self._view.flux_unit()
-        self.flux.rename([self._view.flux_words(flux) for flux in self._fluxes()])
+        self._showing = True  # the slider has steps; a flux set from Python stays as it is
+        self.flux.rename([self._view.reading.flux(flux) for flux in self._fluxes()])
         if source:
-            self.flux.index = int(np.argmin(np.abs(self.places - math.log10(source[2] / self._unit))))
+            self.flux.index = int(np.argmin(np.abs(self._fluxes() / source[2] - 1)))
+        self._showing = False
 
     def say(self, words: str) -> None:
         """Show what is recovered."""
@@ -169,7 +171,5 @@ class CompanionPanel:
 
     def _slid(self, change: Any) -> None:
         source = self._view.state.source
-        flux = float(self._fluxes()[change["new"]])
-        # the slider has steps; a flux set from Python stays as it is
-        if source and abs(math.log10(source[2] / flux)) > 0.6 / FLUX_STEPS:
-            self._view.choose(source=[*source[:2], flux])
+        if source and not self._showing:
+            self._view.choose(source=[*source[:2], float(f"{self._fluxes()[change['new']]:.4g}")])

@@ -1,70 +1,27 @@
-"""Detection limits besides those of `ContrastCurve`: published tables, and limits for Gaussian noise."""
+"""Detection limits of others: published tables, to compare with."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from corontools import fits
-from corontools.coron.contrast import ContrastCurve
 from corontools.errors import DataError
 from corontools.meta import Meta
 from corontools.result import Result
 
-__all__ = ["GaussianCurve", "PublishedCurve", "gaussian", "published"]
+__all__ = ["PublishedCurve", "published"]
 
 # what columns of separation and of limits are called, the preferred first, and factors of their units
 SEPARATIONS = ("sep", "separation", "angsep", "rho", "radius", "r", "arcsec", "mas")
 LIMITS = ("limit", "contrast", "sigma", "ratio", "dmag", "deltamag", "mag", "magnitude")
 MAGNITUDES = {"dmag", "deltamag", "mag", "mags", "magnitude"}
 PIXELS = {"px", "pix", "pixel", "pixels", "radius"}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class GaussianCurve(ContrastCurve):
-    """Detection limit of `level` standard deviations, as if the noise were Gaussian and well known.
-
-    Near the star, where a ring has few resolution elements, it promises more than `ContrastCurve.sigma`, which allows
-    for that (Mawet et al. 2014); older limits are often of this kind.
-    """
-
-    @property
-    def limit(self) -> np.ndarray:
-        """Noise times the level, over the star's flux if that is known."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            unbiased = np.where(self.count > 1, np.sqrt(self.count / (self.count - 1)), np.nan)
-        return self.level * self.noise * unbiased / (self.star_flux or 1.0)
-
-    @property
-    def name(self) -> str:
-        """What the curve shows."""
-        unit = "of the star" if self.star_flux else self.meta.unit
-        return f"{self.level:g}-sigma limit, Gaussian" + (f" ({unit})" if unit else "")
-
-    def sigma(self, level: float = 5.0, *, fwhm: float | None = None) -> ContrastCurve:
-        """See `ContrastCurve.sigma`."""
-        values = {one.name: getattr(self, one.name) for one in fields(ContrastCurve)}
-        return ContrastCurve(**values).sigma(level, fwhm=fwhm)
-
-
-def gaussian(curve: ContrastCurve, level: float = 5.0) -> GaussianCurve:
-    """Limit of `level` standard deviations of a curve's noise.
-
-    Raises
-    ------
-    DataError
-        If the level isn't positive.
-    """
-    if not level > 0:
-        raise DataError(f"the level should be a positive number of sigma, found {level}")
-    values = {one.name: getattr(curve, one.name) for one in fields(ContrastCurve)}
-    code = curve.code or "curve"
-    return GaussianCurve(**{**values, "level": float(level), "history": (f"gaussian({code}, {float(level)!r})",)})
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -179,6 +179,12 @@ class MaskView(ImageView):
         return self._strokes[1]
 
     @property
+    def brushed(self) -> Mask:
+        """`painted`, or (y, x) where all of it was painted in all frames: shorter in the history."""
+        everywhere = all(read_stroke(text).frame == ALL for text in self.state.painted)
+        return self.painted[0] if everywhere else self.painted
+
+    @property
     def outliers(self) -> Mask:
         """Pixels (n, y, x) that `reject_outliers` flags at the chosen level."""
         return self._search()[1]

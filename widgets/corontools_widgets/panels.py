@@ -28,11 +28,17 @@ class Quantity:
         Words of its label and of the read-out; plain text, in which ``^-1`` is drawn as a superscript.
     log : bool
         Logarithmic at first; the reader can switch.
+    down : bool
+        Values grow towards the origin of the axis, as those of magnitudes do.
+    limits : tuple of two float, or ()
+        Ends of the axis, the smaller first; empty: those of the values.
     """
 
     name: str
     unit: str = ""
     log: bool = False
+    down: bool = False
+    limits: tuple[float, float] | tuple[()] = ()
 
     @property
     def label(self) -> str:
@@ -180,7 +186,8 @@ def _head(panel: Panel) -> dict[str, Any]:
     names = {"x_name": across.name, "x_unit": across.unit, "y_name": up.name, "y_unit": up.unit}
     linked = {"linked": getattr(panel, "linked", False)}
     labels = {"title": panel.title, "x_label": across.label, "y_label": up.label}
-    return {**labels, **names, **linked, "log_x": across.log, "log_y": up.log}
+    ends = {"x_limits": list(across.limits), "y_limits": list(up.limits), "down_x": across.down, "down_y": up.down}
+    return {**labels, **names, **linked, **ends, "log_x": across.log, "log_y": up.log}
 
 
 def _numbers(values: np.ndarray) -> Any:

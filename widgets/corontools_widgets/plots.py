@@ -1,8 +1,8 @@
-"""Plots of a reduction: curves of all mode counts, S/N against modes, shifts with error bars."""
+"""Plots of a reduction: curves of all mode counts, values against modes, shifts with error bars."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import bqplot
@@ -35,10 +35,10 @@ __all__ = [
     "LINE_STYLES",
     "PALETTE",
     "CurveFamily",
+    "ModeTrack",
     "Plot",
     "PlotAxis",
     "Reading",
-    "SNRTrack",
     "ShiftScatter",
     "raised",
     "swatch",
@@ -65,6 +65,8 @@ class CurveFamily:
         What the names count, for the legend.
     inner : float
         Separation from which curves count for the ends of the y axis: nearer in, few samples make limits huge.
+    height : str
+        CSS height of the figure.
 
     Attributes
     ----------
@@ -86,12 +88,13 @@ class CurveFamily:
         current: int = 0,
         what: str = "KL modes",
         inner: float = 0.0,
+        height: str = "330px",
     ) -> None:
         self._x, self._curves, self._current = floats(x), _positive(curves), current
         self._inner = inner
         self._marked: float | None = None
         self.names, self._what = tuple(names), what
-        self.plot = Plot(x_reading, y_reading)
+        self.plot = Plot(x_reading, y_reading, height=height)
         self.plot.show(*self._axes())
         row = self._curves[current]
         self._grey = self.plot.line(self._x, self._curves, color=GREY, stroke_width=1.0, opacities=[0.55])
@@ -114,7 +117,7 @@ class CurveFamily:
     @current.setter
     def current(self, index: int) -> None:
         self._current = int(index)
-        self.front.y = self._curves[self._current]
+        self.plot.move(self.front, self._x, self._curves[self._current])
         self._rest()
 
     def _follow(self) -> None:
@@ -158,17 +161,23 @@ def _positive(values: ArrayLike) -> NDArray[np.float64]:
     return np.where(array > 0, array, np.nan)
 
 
-class SNRTrack:
-    """S/N against KL modes at the cursor and at companions; a click on a point chooses its mode count.
+class ModeTrack:
+    """Values against KL modes, such as S/N at companions; a click on a point chooses its mode count.
 
     Parameters
     ----------
     modes : sequence of int
         Mode counts, increasing.
+    reading : Reading
+        The y axis.
     current : int
         Index of the current one.
     level : float
-        S/N at which a dashed line is drawn; 0 for none.
+        Value at which a dashed line is drawn; 0 for none.
+    height : str
+        CSS height of the figure.
+    legend : bool
+        Whether names are shown.
 
     Attributes
     ----------
@@ -177,12 +186,21 @@ class SNRTrack:
         To be shown.
     """
 
-    def __init__(self, modes: Sequence[int], *, current: int = 0, level: float = 5.0) -> None:
+    def __init__(
+        self,
+        modes: Sequence[int],
+        reading: Reading,
+        *,
+        current: int = 0,
+        level: float = 0.0,
+        height: str = "260px",
+        legend: bool = True,
+    ) -> None:
         self.modes = np.asarray(modes, np.float64)
-        self._current, self._level = current, level
+        self._current, self._level, self._named, self._what = current, level, legend, reading
         self._tracks: dict[str, tuple[NDArray[np.float64], bqplot.Lines, bqplot.Scatter]] = {}
         self._chosen: list[Callable[[int], Any]] = []
-        self.plot = Plot(Reading("KL modes"), Reading("S/N"), height="260px")
+        self.plot = Plot(Reading("KL modes"), reading, height=height)
         self._limit = self.plot.line([], [], color=GREY, stroke_width=1.2, line_style="dashed")
         self._now = self.plot.line([], [], color=FRONT, stroke_width=2.0, opacities=[0.5])
         self._tip, self._legend = hover(), ipywidgets.HTML()
@@ -219,14 +237,25 @@ class SNRTrack:
         """Colour of a track, for its entry in a legend."""
         return self._tracks[name][1].colors[0]
 
-    def set(self, name: str, snr: ArrayLike) -> None:
-        """Draw S/N, one a mode count, under a name: a new track, or other values of one that is there."""
-        values = floats(snr)
-        _, line, dots = self._tracks.get(name) or self._new(values)
-        line.y = values
-        texts = [_point(name, mode, value) for mode, value in zip(self.modes, values, strict=True)]
-        self.plot.move(dots, self.modes, values, np.array(texts))
-        self._tracks[name] = values, line, dots
+    def show(self, modes: Sequence[int], tracks: Mapping[str, ArrayLike], *, current: int) -> None:
+        """Draw these tracks, and no others."""
+        gone = [name for name in self._tracks if name not in tracks or len(modes) != len(self.modes)]
+        self._current = 0  # there in any case, while the tracks change one by one
+        for name in gone:
+            self.drop(name)
+        self.modes = np.asarray(modes, np.float64)
+        for name, values in tracks.items():
+            self.set(name, values)
+        self.current = current
+
+    def set(self, name: str, values: ArrayLike) -> None:
+        """Draw values, one a mode count, under a name: a new track, or other values of one that is there."""
+        row = floats(values)
+        _, line, dots = self._tracks.get(name) or self._new(row)
+        self.plot.move(line, self.modes, row)
+        texts = [self._point(name, mode, value) for mode, value in zip(self.modes, row, strict=True)]
+        self.plot.move(dots, self.modes, row, np.array(texts))
+        self._tracks[name] = row, line, dots
         self._fit()
 
     def drop(self, name: str) -> None:
@@ -239,7 +268,7 @@ class SNRTrack:
     def _new(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], bqplot.Lines, bqplot.Scatter]:
         used = {self.color(name) for name in self._tracks} | {FRONT}
         color = next((color for color in PALETTE if color not in used), PALETTE[0])
-        line = self.plot.line(self.modes, values, color=color)
+        line = self.plot.line([], [], color=color)
         dots = self.plot.dots([], [], color=color, default_size=40, tooltip=self._tip)
         dots.on_element_click(self._clicked)
         return values, line, dots
@@ -251,13 +280,14 @@ class SNRTrack:
             callback(index)
 
     def _fit(self) -> None:
-        values = [values for values, *_ in self._tracks.values()]
-        y = Axis.around([*values, [0.0, self._level]], pad=0.06)
+        values: list[Any] = [values for values, *_ in self._tracks.values()]
+        y = Axis.around(values if self._what.log else [*values, [0.0, self._level]], log=self._what.log, pad=0.06)
         half = 0.5 + 0.02 * (self.modes[-1] - self.modes[0])
         self.plot.show(Axis(self.modes[0] - half, self.modes[-1] + half), y)
         ends = self.plot.x.limits if self._level else []
         self.plot.move(self._limit, ends, [self._level] * len(ends))
-        self._legend.value = entries([(swatch(self.color(name)), name) for name in self._tracks])
+        names = self._tracks if self._named else ()
+        self._legend.value = entries([(swatch(self.color(name)), name) for name in names])
         self._follow()
 
     def _follow(self) -> None:
@@ -266,9 +296,8 @@ class SNRTrack:
         here = [values[self._current] for values, *_ in self._tracks.values()]
         self.plot.move(self._ring, [mode] * len(here), here)
 
-
-def _point(name: str, mode: float, value: float) -> str:
-    return f"{name}: K = {mode:g}, S/N {value:.1f}"
+    def _point(self, name: str, mode: float, value: float) -> str:
+        return f"{name}: K = {mode:g}, {self._what.label} {value:.3g}"
 
 
 class ShiftScatter:

@@ -86,6 +86,10 @@ class Reduction:
         """References there are."""
         return self.given.aligned.n_ref
 
+    def prepare(self, choice: Choice) -> None:
+        """Shift the references and multiply them, so that the first change finds them ready."""
+        self._klip(choice.base)
+
     def is_preview(self, choice: Choice) -> bool:
         """Whether what is shown has one set of references where the result has one for each integration."""
         return choice.reduces and self.given.aligned.to == "each"

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from corontools.coron.stack import PSFStack
-from corontools.result import code_of
 from corontools_widgets import controls
 from corontools_widgets.explore import explore
 from corontools_widgets.film_strip import FilmStrip
-from corontools_widgets.image_view import CodeBar, beside, cell
+from corontools_widgets.image_view import beside, cell
 from corontools_widgets.masks import MaskState, MaskView
 from corontools_widgets.references import KeptState, short_names, tie_strip
 
@@ -63,7 +62,7 @@ class StackExplorer(MaskView):
         self._strip.flagged = np.flatnonzero(empty).tolist()
         tie_strip(self, self._strip, "frame")
         self.watch(self.say, "kept")
-        bar = CodeBar(self)
+        bar = controls.Toolbar(self)
         self.show_as(
             controls.column(
                 bar.widget, beside(self.pane, self._strip, *self.mask_controls), self._words, self._statistics
@@ -80,14 +79,12 @@ class StackExplorer(MaskView):
     @property
     def result(self) -> PSFStack:
         """The references that are ticked, without outliers where these are rejected, painted pixels masked."""
-        made = self.cleaned()
-        if self.painted.any():
-            made = made.with_(history=(*made.history, f".mask({code_of(self.painted)})"))
+        made: PSFStack = self.cleaned()
         return made if all(self.state.kept) else made.select(self.state.indices)
 
     def masked(self, subject: PSFStack) -> PSFStack:
-        """A stack with the painted pixels masked; `result` tells of it in its history, which takes longer."""
-        return subject.with_(exposure=subject.exposure.mask(self.painted))
+        """A stack with the painted pixels masked."""
+        return subject.mask(self.brushed)
 
     def table(self) -> Table:
         """Statistics of all references, without what is rejected or painted, and which are used."""

@@ -43,6 +43,8 @@ class ViewState(HasTraits):
         Whether the two take turns.
     level : float
         Sigma of detection limits, positive.
+    n_frames : int or None
+        How many frames there are; known when a view has the state. No choice.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class ViewState(HasTraits):
     compare = Int(-1, min=-1)
     blink = Bool(False)
     level = Float(5.0)
+    n_frames: int | None = None
 
     def __init__(self, **choices: Any) -> None:
         super().__init__()
@@ -80,6 +83,17 @@ class ViewState(HasTraits):
         if not (math.isfinite(value) and value > 0):
             raise TraitError(f"the level should be a positive number of sigma, found {value}")
         return value
+
+    @validate("compare")
+    def _frame_there(self, proposal: dict[str, Any]) -> int:
+        return self.below(proposal, self.n_frames)
+
+    def below(self, proposal: dict[str, Any], n: int | None) -> int:
+        """The proposed index, if it is one of n."""
+        index, name = int(proposal["value"]), proposal["trait"].name
+        if n is not None and index >= n:
+            raise TraitError(f"{name} should be one of 0 to {n - 1}, found {index}")
+        return index
 
     @validate("limits", "cursor")
     def _pair(self, proposal: dict[str, Any]) -> list[float]:

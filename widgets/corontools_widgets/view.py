@@ -86,9 +86,22 @@ class View:
         raise NotImplementedError(f"{type(self).__name__} gives no result")
 
     @property
+    def code(self) -> str:
+        """Python that gives `result`."""
+        return self.result.code
+
+    @property
     def text(self) -> str:
         """What the view shows, in words."""
         return repr(self.result)
+
+    def to_html(self) -> str:
+        """One HTML page that needs no kernel and no network; `save` writes it where the path ends in .html."""
+        raise NotImplementedError(f"{type(self).__name__} makes no page")
+
+    def write_page(self, path: Path) -> None:
+        """Write the page of `to_html`."""
+        path.write_text(self.to_html(), encoding="utf-8")
 
     def writers(self) -> Mapping[str, Writer]:
         """Suffixes of the files that `save` can write, and how."""
