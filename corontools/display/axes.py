@@ -60,9 +60,9 @@ class Axis:
         known = np.concatenate([np.zeros(0), *(np.ravel(np.asarray(v, dtype=float)) for v in values)])
         known = known[np.isfinite(known) & ((known > 0) | (not log))]
         if log:
-            ends = _span(np.log10(known), pad, default=(-1.0, 0.0), least=0.02)
+            ends = _span(np.log10(known), pad, default=(-1.0, 0.0), narrowest=0.1)
             return cls(10.0 ** max(ends[0], -290.0), 10.0 ** min(ends[1], 290.0), log=True)
-        return cls(*_span(np.clip(known, -LARGEST, LARGEST), pad, default=(0.0, 1.0), least=1e-9))
+        return cls(*_span(np.clip(known, -LARGEST, LARGEST), pad, default=(0.0, 1.0)))
 
     def fraction(self, values: ArrayLike) -> NDArray[np.float64]:
         """Place along the axis, 0 to 1 within it; NaN where there is none."""
@@ -212,14 +212,14 @@ def _checked(limits: tuple[Any, Any], log: bool) -> tuple[float, float]:
 
 
 def _span(
-    values: NDArray[np.float64], pad: float, *, default: tuple[float, float], least: float
+    values: NDArray[np.float64], pad: float, *, default: tuple[float, float], narrowest: float = 1e-280
 ) -> tuple[float, float]:
     """Range of the values with a margin; never so narrow that ticks could not be told apart."""
     if values.size == 0:
         return default
     low, high = float(values.min()), float(values.max())
     middle, half = low / 2 + high / 2, (high / 2 - low / 2) * (1 + 2 * pad)
-    if half <= least * abs(middle) or half == 0:
-        half = abs(middle) * max(least * 1e3, 0.1) if middle else 1.0
-    half = max(half, 1e-280)
+    if half <= 1e-9 * abs(middle):
+        half = 0.1 * abs(middle) or 1.0
+    half = max(half, narrowest / 2)
     return middle - half, middle + half

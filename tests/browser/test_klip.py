@@ -125,7 +125,8 @@ def test_an_outline_dragged_on_the_image_moves_the_zone(book, page):
     assert edges[0] == 5.0
     assert edges[1] == pytest.approx(45.0, abs=1.5)
     assert book.value("repr(view.result.areas)") == f"Zones.annuli({edges}, sectors=1)"
-    assert book.value("abs(view.pane.cube - view.series.frames)[:, view.result.zones > 0].max() < 1e-3")
+    book.python("import numpy as np")
+    assert book.value("np.allclose(view.pane.cube, view.series.frames, rtol=1e-3, atol=0.05, equal_nan=True)")
     # the centre stays, and arrow keys change the radii
     assert book.value("[view.pane.regions[0][k] for k in 'xy']") == book.value("list(view.sky.origin)")
     outline.focus()

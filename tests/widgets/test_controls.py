@@ -57,7 +57,7 @@ def test_names_are_text(stepper):
     assert "<b>" not in controls.words("<b>x</b>").value
     line = controls.words()
     controls.say(line, "<i>")
-    assert line.value == "<span>&lt;i&gt;</span>"
+    assert ">&lt;i&gt;</span>" in line.value
 
 
 def test_other_places_keep_the_index_where_they_can(stepper):

@@ -29,13 +29,15 @@ def column(*children: ipywidgets.Widget) -> ipywidgets.VBox:
 
 
 def words(text: str = "", *, tag: str = "span", **layout: str) -> ipywidgets.HTML:
-    """A line of text; whatever it holds is shown as it is, never read as markup."""
-    return ipywidgets.HTML(f"<{tag}>{escape(text)}</{tag}>", layout=ipywidgets.Layout(**layout))
+    """A line of text, broken anywhere if need be; whatever it holds is shown as it is, never read as markup."""
+    made = ipywidgets.HTML(layout=ipywidgets.Layout(**layout))
+    say(made, text, tag=tag)
+    return made
 
 
 def say(widget: ipywidgets.HTML, text: str, *, tag: str = "span") -> None:
     """Change the words of a line made by `words`."""
-    widget.value = f"<{tag}>{escape(text)}</{tag}>"
+    widget.value = f'<{tag} style="overflow-wrap:anywhere">{escape(text)}</{tag}>'
 
 
 def button(text: str, tooltip: str, *, width: str = "auto") -> ipywidgets.Button:

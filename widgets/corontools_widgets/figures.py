@@ -246,7 +246,7 @@ class Plot:
     def with_legend(self, legend: ipywidgets.HTML, **layout: str) -> ipywidgets.VBox:
         """The figure with a legend below it, as one widget that shrinks and wraps with the page."""
         self.figure.layout.flex, self.figure.layout.min_width = "0 0 auto", "0"
-        style = {"flex": "1 1 400px", "min_width": "300px", "overflow": "hidden", "align_self": "flex-start", **layout}
+        style = {"flex": "1 1 400px", "min_width": "240px", "overflow": "hidden", "align_self": "flex-start", **layout}
         return ipywidgets.VBox([self.figure, legend], layout=ipywidgets.Layout(**style))
 
     def add(self, *marks: bqplot.Mark) -> None:

@@ -115,7 +115,9 @@ class ImageView(View):
 
     def _say(self) -> None:
         text = escape(self.text).replace("\n", "<br>")
-        self._words.value = f'<div role="status" aria-live="polite" style="line-height:1.5">{text}</div>'
+        self._words.value = (
+            f'<div role="status" aria-live="polite" style="line-height:1.5;overflow-wrap:anywhere">{text}</div>'
+        )
 
     def _frame_moved(self, change: Mapping[str, Any]) -> None:
         if change["new"] != self.index:
@@ -193,10 +195,10 @@ class ImageView(View):
 
 def beside(pane: ImagePane, *right: ipywidgets.Widget) -> ipywidgets.Box:
     """The pane on the left and other widgets on the right; below each other where the page is narrow."""
-    for name, text in {"flex": "1 1 460px", "min_width": "320px", "max_width": "100%"}.items():
+    for name, text in {"flex": "1 1 430px", "min_width": "260px", "max_width": "100%"}.items():
         setattr(pane.layout, name, text)
-    side = ipywidgets.VBox(right, layout={"flex": "1 1 340px", "min_width": "300px", "max_width": "100%"})
-    return controls.row(pane, side, align_items="flex-start")
+    side = ipywidgets.VBox(right, layout={"flex": "1 1 360px", "min_width": "240px", "max_width": "100%"})
+    return controls.row(pane, side, align_items="flex-start", grid_gap="0 14px")
 
 
 def html_table(table: Table, *, digits: int = 4) -> str:

@@ -18,7 +18,7 @@ from corontools.errors import DataError
 from corontools_widgets import controls, panels, plots, standalone
 from corontools_widgets.explore import explore
 from corontools_widgets.image_pane import ImagePane
-from corontools_widgets.image_view import ImageView
+from corontools_widgets.image_view import ImageView, beside
 from corontools_widgets.klip_panels import CompanionPanel, ReferencesPanel, ZonesPanel
 from corontools_widgets.klip_state import KlipState
 from corontools_widgets.later import Later, Paced
@@ -255,10 +255,9 @@ class KLModeExplorer(ImageView):
         shown = [self._family.widget, self._track.widget, self._variance.widget]
         for widget in shown:  # one above the other: their flex is a height here
             widget.layout.flex, widget.layout.align_self = "0 0 auto", "stretch"
-        right = ipywidgets.VBox(shown, layout=ipywidgets.Layout(flex="1 1 380px", min_width="320px"))
-        self.pane.layout.flex, self.pane.layout.min_width = "1 1 430px", "330px"
-        image = controls.row(self.pane, right, align_items="flex-start")
-        self.show_as(controls.column(self._toolbar.widget, image, self._words, self._tabs, self._story))
+        self.show_as(
+            controls.column(self._toolbar.widget, beside(self.pane, *shown), self._words, self._tabs, self._story)
+        )
 
     def _join(self) -> None:
         self.link("level", self._level)
@@ -418,10 +417,11 @@ class KLModeExplorer(ImageView):
 
     def _say(self) -> None:
         words = escape(self._problem) or escape(self.reading.summary(self.index))
-        self._words.value = f'<div role="status" style="line-height:1.5">{words}</div>'
+        self._words.value = f'<div role="status" style="line-height:1.5;overflow-wrap:anywhere">{words}</div>'
         self._story.value = (
             "<details><summary style='cursor:pointer'>in words</summary>"
-            f"<pre style='white-space:pre-wrap;line-height:1.4'>{escape(self.text)}</pre></details>"
+            "<pre style='white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4'>"
+            f"{escape(self.text)}</pre></details>"
         )
         self._companion.say(self._recovered())
 

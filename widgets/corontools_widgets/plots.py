@@ -46,6 +46,9 @@ __all__ = [
 ]
 
 
+SQUARE = 422 / 400  # of a figure, whose margins are not equal
+
+
 class CurveFamily:
     """Curves of all mode counts in grey and the current one in front, on a logarithmic y axis.
 
@@ -323,6 +326,7 @@ class ShiftScatter:
         self, shifts: ArrayLike, errors: ArrayLike, *, names: Sequence[str], flagged: ArrayLike | None = None
     ) -> None:
         self.plot = Plot(Reading("dx (px)"), Reading("dy (px)"), height="400px")
+        self.plot.figure.min_aspect_ratio = self.plot.figure.max_aspect_ratio = SQUARE
         self._chosen: list[Callable[[int], Any]] = []
         self._index: int | None = None
         self._bars = self.plot.line([[]], [[]], color=GREY, stroke_width=1.2)
