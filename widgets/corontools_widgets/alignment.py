@@ -149,7 +149,7 @@ class AlignmentExplorer(ImageView):
         pane = ImagePane(
             self._pair.images,
             names=NAMES,
-            name="",
+            name="image",
             sky=self.look_at(aligned.target),
             scale=Scale(self._pair.limits["limits"], unit=meta.unit),
             title=meta.title,

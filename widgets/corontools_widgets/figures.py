@@ -45,8 +45,7 @@ GREY = "#8c8c8c"
 INK = "var(--jp-ui-font-color1, #444444)"
 LINE_STYLES = ("solid", "dashed", "dotted", "dash_dotted")
 RAISED = str.maketrans("0123456789-+\u2212", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺⁻")
-# CSS pixels for which ticks are chosen: a plot is seldom narrower
-WIDTH, HEIGHT = 330.0, 240.0
+WIDTH = 330.0  # CSS pixels for which ticks are chosen: a plot is seldom narrower
 # stands for a tick at zero on an axis that can be logarithmic: the browser changes ticks before scales, and draws it
 # out of sight where zero has no place
 ZERO = 1e-300
@@ -214,7 +213,7 @@ class Plot:
     x, y : Reading
         How the axes are read.
     height : str
-        CSS height of the figure; its width follows the page.
+        CSS height of the figure, in px; its width follows the page.
 
     Attributes
     ----------
@@ -225,7 +224,8 @@ class Plot:
 
     def __init__(self, x: Reading, y: Reading, *, height: str = "330px") -> None:
         self.x = PlotAxis(x, side="bottom", length=WIDTH)
-        self.y = PlotAxis(y, side="left", length=HEIGHT)
+        inside = float(height.removesuffix("px")) - MARGIN["top"] - MARGIN["bottom"]
+        self.y = PlotAxis(y, side="left", length=inside)
         self.figure = bqplot.Figure(
             axes=[self.x.axis, self.y.axis],
             fig_margin=dict(MARGIN),
