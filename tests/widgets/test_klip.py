@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ipywidgets.widgets import widget as registry
 
-from corontools import DataError, Exposure, PSFStack, Zones
-from corontools.simulate import null
+from corontools import DataError, Exposure, PSFStack, Zones, replay
+from corontools.simulate import null, tiny
 from corontools_widgets.klip import CURSOR, SOURCE, KLModeExplorer
 from corontools_widgets.reduction import Choice, Reduction
 
@@ -261,3 +261,19 @@ def test_a_choice_without_zones_of_its_own_takes_those_of_the_result(klip):
     made = reduction.series(Choice(dropped=(0,)))
     np.testing.assert_array_equal(made.klip.zones > 0, zoned.zones > 0)
     assert "zones=Zones.annuli([2.0, 15.0], sectors=1)" in reduction.code(Choice(dropped=(0,)), 2)
+
+
+def test_a_view_lives_on_when_its_files_are_gone(tmp_path):
+    sim = tiny()
+    sim.write(tmp_path)
+    files = sorted(tmp_path.glob("*_calints.fits"))
+    science, *references = (Exposure.read(file) for file in files[:1] + files[2:4])
+    klip = PSFStack.from_exposures(references).align_to(science).klip(2)
+    for file in files:
+        file.unlink()
+    view = klip.explore()
+    view.choose(dropped=[0])
+    assert np.isfinite(view.series.frames).any()
+    with pytest.raises(DataError, match=re.escape(files[0].name)):
+        replay(view.code)
+    view.close()
