@@ -130,14 +130,15 @@ def keys(page: Page, view: str, name: str, moves: int) -> Iterator[Figure]:
 def reductions(book: Notebook, name: str) -> Iterator[Figure]:
     """A zone that grows and a reference that is left out, by key: the first picture that is made of other modes."""
     page = book.page
-    book.python("view.state.modes = 10; view.state.edges = [4.0, 140.0]; view._tabs.selected_index = 0")
+    book.python(f"view.state.modes = {N_MODES}; view.state.edges = [4.0, 155.0]; view._tabs.selected_index = 0")
     zone = page.locator(f"{PANE} [data-key^='region:']").first
     zone.wait_for(timeout=SHOWN)
     page.wait_for_timeout(6000)
     zone.focus()
     # within the zone, where its outline is not
-    middle = Region.of(page.locator(IMAGE).first, margin=0.4)
-    waits = key_waits(page, middle, ["Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowUp"] * 3, pause=3000.0)[0]
+    middle = Region.of(page.locator(IMAGE).first, margin=0.3)
+    walk = ["Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowUp"] * 4
+    waits = key_waits(page, middle, walk, pause=2500.0)[0]
     yield Figure("klip", name, "radius of a zone changed, image, median and p95", told(waits), "<= 400 ms")
     book.python("view.state.edges = []; view._tabs.selected_index = 1")
     strip = page.locator(".ct-strip-item[tabindex='0']").first

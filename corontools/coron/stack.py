@@ -32,12 +32,14 @@ class PSFStack(Result):
 
     Attributes
     ----------
-    exposure : Exposure, (n_ref, y, x)
-        SCI, ERR, DQ and variances of the references.
     members : tuple of str
         "file [integration]" of each reference.
     targets : tuple of str
         Star of each reference.
+    pool : Exposure
+        The images that the references were selected from.
+    chosen : tuple of int or None
+        Which of them; None: all.
 
     Examples
     --------
@@ -48,9 +50,10 @@ class PSFStack(Result):
     (4, 2)
     """
 
-    exposure: Exposure
     members: tuple[str, ...]
     targets: tuple[str, ...]
+    pool: Exposure
+    chosen: tuple[int, ...] | None = None
 
     @classmethod
     def from_asn(cls, asn: Association | str | os.PathLike[str]) -> PSFStack:
@@ -77,7 +80,7 @@ class PSFStack(Result):
             check_alike(cubes[0], cube)
         names = [c.meta.filename or f"exposure {i}" for i, c in enumerate(cubes)]
         return cls(
-            exposure=_concatenate(cubes),
+            pool=_concatenate(cubes),
             members=tuple(f"{name} [{i}]" for name, c in zip(names, cubes, strict=True) for i in range(c.n_int)),
             targets=tuple(c.meta.target for c in cubes for _ in range(c.n_int)),
             history=(f"PSFStack.from_exposures({code_of(list(exposures))})",),
@@ -86,7 +89,12 @@ class PSFStack(Result):
     @property
     def n_ref(self) -> int:
         """Number of reference images."""
-        return self.exposure.n_int
+        return len(self.members)
+
+    @cached_property
+    def exposure(self) -> Exposure:
+        """SCI, ERR, DQ and variances of the references, (n_ref, y, x); copied from the pool when first asked for."""
+        return self.pool if self.chosen is None else self.pool.select(list(self.chosen))
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -113,7 +121,7 @@ class PSFStack(Result):
         >>> masked.history[-1], int(masked.exposure.good.sum())
         ('.mask(pixels((3, 4), [0, 1, 5, 1, 10, 1]))', 18)
         """
-        return self.with_(exposure=self.exposure.mask(bad, bits=bits))
+        return self._with_exposure(self.exposure.mask(bad, bits=bits))
 
     @verb
     def reject_outliers(self, sigma: float = 5.0) -> PSFStack:
@@ -124,12 +132,12 @@ class PSFStack(Result):
         dq = self.exposure.flags()
         for rows in self._runs():
             dq[rows] = self.exposure.select(rows).reject_outliers(sigma).flags()
-        return self.with_(exposure=self.exposure.with_(dq=dq))
+        return self._with_exposure(self.exposure.with_(dq=dq))
 
     @verb
     def repair(self, box: int = 3) -> PSFStack:
         """Fill bad pixels from good neighbours; see `Exposure.repair`."""
-        return self.with_(exposure=self.exposure.repair(box))
+        return self._with_exposure(self.exposure.repair(box))
 
     @verb
     def select(
@@ -245,9 +253,13 @@ class PSFStack(Result):
         files = [member.rsplit(" [", 1)[0] for member in self.members]
         return [[i for i, name in enumerate(files) if name == one] for one in dict.fromkeys(files)]
 
+    def _with_exposure(self, exposure: Exposure) -> PSFStack:
+        return self.with_(pool=exposure, chosen=None)
+
     def _taken(self, keep: np.ndarray) -> PSFStack:
+        before = range(self.n_ref) if self.chosen is None else self.chosen
         return self.with_(
-            exposure=self.exposure.select(keep),
+            chosen=tuple(before[i] for i in keep),
             members=tuple(self.members[i] for i in keep),
             targets=tuple(self.targets[i] for i in keep),
         )

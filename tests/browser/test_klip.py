@@ -25,8 +25,9 @@ OUTSIDE = """() => [...document.querySelectorAll('.jp-OutputArea-output .widget-
     return [...root.querySelectorAll('.widget-button, .widget-checkbox, .ctp, .ct-strip, .bqplot, .widget-html')]
         .filter(e => e.getBoundingClientRect().right > right).map(e => e.className);
 })"""
-# the path of the curve in front
-FRONT = """() => [...document.querySelectorAll('.bqplot')][0].querySelectorAll('path.line')"""
+# the paths of the curves that are seen, of which the one in front comes last
+FRONT = """() => [...document.querySelector('.bqplot').querySelectorAll('path.line')]
+    .filter(path => path.closest('.curve').getAttribute('display') !== 'none')"""
 CURVES = f"({FRONT})().length && [...({FRONT})()].map(path => path.getAttribute('d')).join()"
 
 # radius of an outline on the page, without the width of its line

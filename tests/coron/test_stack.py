@@ -111,3 +111,14 @@ def test_references_of_one_star_or_exposure_form_a_group():
 def test_the_most_correlated_need_an_image_to_be_like():
     with pytest.raises(DataError, match="needs both"):
         PSFStack.from_exposures([cube(3)]).select(best=2)
+
+
+def test_a_selection_of_a_selection_copies_nothing_before_its_pixels_are_asked_for():
+    stack = PSFStack.from_exposures([Exposure(np.arange(5.0)[:, None, None] * np.ones((5, 3, 4)))])
+    chosen = stack.select([0, 2, 3, 4]).select([1, 3])
+    assert chosen.pool is stack.exposure
+    assert (chosen.n_ref, chosen.members) == (2, (stack.members[2], stack.members[4]))
+    np.testing.assert_array_equal(chosen.exposure.data[:, 0, 0], [2.0, 4.0])
+    masked = chosen.mask(np.eye(3, 4, dtype=bool))
+    assert masked.exposure.good.sum() == 2 * 9
+    assert masked.select([1]).exposure.data[0, 0, 0] == 4.0

@@ -41,7 +41,8 @@ def test_the_slider_moves_curve_marker_and_state(view):
     assert view.state.modes == 3
     assert view._track.current == 2
     limit = view.series.limit()[2]
-    np.testing.assert_allclose(view._family.front.y, np.where(limit > 0, limit, np.nan))
+    assert view._family.current == 2
+    np.testing.assert_allclose(view._family.front.y[2], np.where(limit > 0, limit, np.nan))
     view.state.modes = 6
     assert view.pane.frame == 5
     view.state.undo()

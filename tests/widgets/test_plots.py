@@ -10,6 +10,7 @@ from corontools import DataError
 from corontools.display.axes import Axis
 from corontools.display.ticks import log_ticks
 from corontools_widgets import plots
+from corontools_widgets.image_pane import ImagePane
 from corontools_widgets.plots import CurveFamily, ModeTrack, Plot, Reading, ShiftScatter
 from corontools_widgets.view import close_widget
 
@@ -185,24 +186,40 @@ def test_a_step_moves_the_front_curve_only(family):
         mark.observe(lambda change, mark=mark: changed.append((mark, change["name"])))
     family.current = 2
     names = {name for mark, name in changed if mark is family.front}
-    assert names == {"y"}
-    np.testing.assert_allclose(family.front.y, 1e-3 / 5 / SEP**2)
+    assert names == {"curves_subset"}
+    assert family.front.curves_subset == [2]
+    np.testing.assert_allclose(family.front.y[2], 1e-3 / 5 / SEP**2)
     assert "5 KL modes" in family.widget.children[1].value
 
 
 def test_gaps_are_no_points(family):
-    assert np.isnan(family.front.y[0])
+    assert np.isnan(family.front.y[0, 0])
     assert family._dots.x.tolist() == SEP[1:].tolist()
     family.current = 1
-    assert np.isnan(family.front.y[1])
+    assert np.isnan(family.front.y[1, 1])
     assert family._dots.x.size == 4
+
+
+def test_a_curve_without_any_value_is_out_of_sight_and_the_others_keep_their_places(family):
+    family.set_curves(np.array([[1e-3, 1e-4], [np.nan, np.nan], [1e-5, 1e-6]]), x=[1.0, 2.0])
+    assert family.front.y[2].tolist() == [1e-5, 1e-6]
+    assert family.front.y[1].max() < family.plot.y.limits[0]
+
+
+def test_a_pane_leads_the_curve_in_the_browser(family, nothing_is_left):
+    pane = ImagePane(np.ones((len(MODES), 8, 8)))
+    nothing_is_left(pane)
+    family.lead(pane)
+    assert (family._led.source, family._led.target) == ((pane, "shown"), (family.front, "curves_subset"))
+    family.current = 3
+    assert family.front.curves_subset == [0]  # what the kernel says would come late while a slider is dragged
 
 
 def test_other_curves_bring_their_axes(family):
     family.mark(1.5)
     family.current = 3
     family.set_curves(np.full((2, 3), 1e-8), x=[1.0, 2.0, 9.0])
-    assert family.current == 1
+    assert (family.current, family.front.curves_subset) == (1, [1])
     assert family.plot.x.limits == (0.0, 9.0)
     low, high = family.plot.y.limits
     assert low < 1e-8 < high

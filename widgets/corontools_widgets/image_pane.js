@@ -31,6 +31,7 @@ const OVERLAY_NAMES = {
 };
 const PATIENCE = 5000; // ms until a silent kernel is spoken of
 const SAVE_EVERY = 30; // ms between the messages of a drag
+const LEAD_EVERY = 100; // ms between curves that follow a drag
 const CALM = 150; // ms without a new cube before its other frames are asked for
 const MOST_HEIGHT = 560;
 const LEAST_VIEW = 4; // px, the closest zoom
@@ -999,6 +1000,7 @@ class Figure {
     if (this.stale || pane.sides() > 1 || pane.get("blink")) this.drawOverlay();
     this.stale = false;
     this.follow();
+    pane.lead();
   }
 
   // ---- where things are
@@ -1945,6 +1947,18 @@ class Pane {
     this.figure.refresh(overlay);
   }
 
+  /** What follows the frame in the browser is drawn after it, and not each time while it is dragged. */
+  lead() {
+    if (this.leading || same(this.get("shown"), [this.get("frame")])) return;
+    const now = () => {
+      this.leading = 0;
+      this.led = Date.now();
+      this.model.set("shown", [this.get("frame")]);
+      this.kernel.save(); // at once: an echo of the one before would bring that back
+    };
+    this.leading = setTimeout(now, Math.max(0, LEAD_EVERY - (Date.now() - (this.led || 0))));
+  }
+
   /** Value of a pixel in a frame; NaN where there is none. */
   value(x, y, frame) {
     const { block, shape } = this.frames.cube;
@@ -1980,6 +1994,7 @@ class Pane {
     this.kernel.stop();
     clearTimeout(this.frames.timer);
     clearTimeout(this.saving);
+    clearTimeout(this.leading);
     clearInterval(this.blinking);
     clearInterval(this.playing);
     this.figure.close();
@@ -2005,8 +2020,8 @@ class Pane {
       this.followWords();
     }
     this.note.textContent = this.frames.cube ? this.frames.cube.note : "";
-    this.figure.forget();
-    this.refresh(index === undefined);
+    if (fresh || index !== undefined) this.figure.forget(); // else it is one of those that were missing
+    this.refresh(fresh);
   }
 
   frameChanged() {

@@ -115,6 +115,9 @@ class ImagePane(anywidget.AnyWidget):
     ----------
     frame, compare : int
         Frame shown, and the one it is compared with; -1 for none.
+    shown : list of int
+        The frame as the browser drew it last, for `ipywidgets.jsdlink` with the `curves_subset` of bqplot's lines:
+        they follow without the kernel.
     blink : bool
         The two frames take turns; else they stand side by side.
     stretch, colors : str
@@ -164,6 +167,7 @@ class ImagePane(anywidget.AnyWidget):
 
     frame = traitlets.Int(0).tag(sync=True)
     compare = traitlets.Int(-1).tag(sync=True)
+    shown = traitlets.List(traitlets.Int()).tag(sync=True)
     blink = traitlets.Bool(False).tag(sync=True)
     stretch = traitlets.Unicode("asinh").tag(sync=True)
     limits = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 1.0)).tag(sync=True)
@@ -226,7 +230,7 @@ class ImagePane(anywidget.AnyWidget):
             **_noise_state(noise, n),
             **traits,
         )
-        self.frame = frame
+        self.frame, self.shown = frame, [frame]
         self._first = self._absolute(frame)
         self.on_msg(self._answer)
 

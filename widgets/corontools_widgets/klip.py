@@ -21,7 +21,7 @@ from corontools_widgets.image_pane import ImagePane
 from corontools_widgets.image_view import ImageView, beside
 from corontools_widgets.klip_panels import CompanionPanel, ReferencesPanel, ZonesPanel
 from corontools_widgets.klip_state import KlipState
-from corontools_widgets.later import Later, Paced
+from corontools_widgets.later import Later
 from corontools_widgets.plots import Reading
 from corontools_widgets.reduction import Reduction
 from corontools_widgets.series_reading import SeriesReading
@@ -89,8 +89,7 @@ class KLModeExplorer(ImageView):
         series = self._reduction.series(self.state.choice)
         self.reading = SeriesReading(series, self.look_at(klip.target), self.state.level, star_flux)
         self._problem, self._busy, self._dragging = "", False, False
-        self._settle, self._curves_follow = Later(self._settled, SETTLES), Paced(self._follow_curves)
-        self._track_follows = Later(self._follow_track)
+        self._settle, self._words_follow = Later(self._settled, SETTLES), Later(self._follow_modes)
         self.take(self._made_pane(), {"limits": self._automatic_scale.limits})
         self._make_plots()
         self._lay_out()
@@ -228,6 +227,7 @@ class KLModeExplorer(ImageView):
             inner=reading.inner,
             height="290px",
         )
+        self._family.lead(self.pane)
         modes = self.series.modes.tolist()
         self._track = plots.ModeTrack(modes, Reading("S/N"), current=self.index, level=5.0, height="220px")
         left = Reading("unexplained", log=True)
@@ -264,13 +264,13 @@ class KLModeExplorer(ImageView):
         self.watch(self._marks_moved, "marks", of=self.pane)
         self.watch(self._regions_moved, "regions", of=self.pane)
         self.watch(self._panel_opened, "selected_index", of=self._tabs)
-        self.watch(lambda _: self._curves_follow(), "modes")
+        self.watch(lambda _: self._words_follow(), "modes")
         self.watch(self._cursor_moved, "cursor")
         self.watch(self._level_set, "level")
         self.watch(self._reduce, "edges", "sectors", "start", "dropped", "source")
         for ends in (self._family.close, self._track.close, self._variance.close):
             self.at_end(ends)
-        for waiting in (self._settle, self._curves_follow, self._track_follows):
+        for waiting in (self._settle, self._words_follow):
             self.at_end(waiting.cancel)
 
     # -- what the user does ------------------------------------------------------------------------------------------
@@ -394,13 +394,9 @@ class KLModeExplorer(ImageView):
         finally:
             self._busy = False
 
-    def _follow_curves(self) -> None:
-        """Of the mode count: the curve at once, words and markers after it, since they would hold it up."""
-        self._family.current = self.index
-        self._track_follows()
-
-    def _follow_track(self) -> None:
-        self._track.current = self._variance.current = self.index
+    def _follow_modes(self) -> None:
+        """Words and markers, when the hand rests; the curve follows the image in the browser."""
+        self._family.current = self._track.current = self._variance.current = self.index
         self._say()
 
     def _show_curves(self) -> None:

@@ -1,4 +1,4 @@
-"""Later and Paced: work that waits until what is more urgent is done."""
+"""Later: work that waits until what is more urgent is done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Later", "Paced"]
+__all__ = ["Later"]
 
 
 class Later:
@@ -57,55 +57,6 @@ class Later:
     def _do(self) -> None:
         self._handle = None
         self._work()
-
-
-class Paced:
-    """A function that is called at once when asked for, and again after a pause for all requests in between.
-
-    While a slider is dragged the browser redraws what this function changes a few times a second, and has time left
-    for the picture.
-
-    Parameters
-    ----------
-    work : callable
-        Without arguments.
-    pause : float
-        Seconds between calls, at least.
-
-    Examples
-    --------
-    >>> done = []
-    >>> paced = Paced(lambda: done.append(1))
-    >>> paced(), paced()
-    (None, None)
-    >>> done
-    [1, 1]
-    """
-
-    def __init__(self, work: Callable[[], Any], pause: float = 0.15) -> None:
-        self._work = work
-        self._rest = Later(self._again, pause)
-        self._asked = False
-
-    def __call__(self) -> None:
-        """Ask for the work."""
-        if self._rest.waiting:
-            self._asked = True
-        elif _loop_runs():
-            self._work()
-            self._rest()
-        else:
-            self._work()
-
-    def cancel(self) -> None:
-        """Forget what was asked for."""
-        self._asked = False
-        self._rest.cancel()
-
-    def _again(self) -> None:
-        if self._asked:
-            self._asked = False
-            self()
 
 
 def _loop_runs() -> bool:

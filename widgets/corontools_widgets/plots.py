@@ -16,6 +16,7 @@ from corontools_widgets.figures import (
     GREY,
     LINE_STYLES,
     PALETTE,
+    ZERO,
     Plot,
     PlotAxis,
     Reading,
@@ -75,7 +76,7 @@ class CurveFamily:
     ----------
     plot : Plot
     front : bqplot.Lines
-        The current curve.
+        All curves, of which the current one is seen.
     widget : ipywidgets.VBox
         To be shown.
     """
@@ -99,13 +100,13 @@ class CurveFamily:
         self.names, self._what = tuple(names), what
         self.plot = Plot(x_reading, y_reading, height=height)
         self.plot.show(*self._axes())
-        row = self._curves[current]
+        self._led: ipywidgets.Widget | None = None
         self._grey = self.plot.line(self._x, self._curves, color=GREY, stroke_width=1.0, opacities=[0.55])
         self._line = self.plot.line([], [], color=GREY, stroke_width=1.2, line_style="dashed")
-        self.front = self.plot.line(self._x, row, stroke_width=2.6)
+        self.front = self.plot.line(self._x, _placed(self._curves), stroke_width=2.6, curves_subset=[current])
         # seen by the pointer only: bqplot has no tooltip for places on a line
         tip = bqplot.Tooltip(fields=["x", "y"], formats=[".3g", ".3g"], labels=[x_reading.label, y_reading.label])
-        self._dots = self.plot.dots(self._x, row, opacities=[0.0], default_size=90, tooltip=tip)
+        self._dots = self.plot.dots(self._x, self._curves[current], opacities=[0.0], default_size=90, tooltip=tip)
         # many small marks, which nobody sees, and words, which move the page: they would hold up the curve
         self._rest = Later(self._follow)
         self._legend = ipywidgets.HTML()
@@ -120,8 +121,16 @@ class CurveFamily:
     @current.setter
     def current(self, index: int) -> None:
         self._current = int(index)
-        self.plot.move(self.front, self._x, self._curves[self._current])
+        if self._led is None:
+            self.front.curves_subset = [self._current]
         self._rest()
+
+    def lead(self, pane: ipywidgets.Widget) -> None:
+        """From now on the browser brings the curve of the frame `shown` by a pane to the front, without the kernel.
+
+        `current` is then set for the words and the values under the pointer alone.
+        """
+        self._led = ipywidgets.jsdlink((pane, "shown"), (self.front, "curves_subset"))
 
     def _follow(self) -> None:
         self.plot.move(self._dots, self._x, self._curves[self._current])
@@ -136,10 +145,9 @@ class CurveFamily:
         self._curves = _positive(curves)
         if x is not None:
             self._x = floats(x)
-        self._current = min(self._current, len(self._curves) - 1)
-        for mark, y in ((self._grey, self._curves), (self.front, self._curves[self._current])):
-            self.plot.move(mark, self._x, y)
-        self._rest()
+        self.plot.move(self._grey, self._x, self._curves)
+        self.plot.move(self.front, self._x, _placed(self._curves))
+        self.current = min(self._current, len(self._curves) - 1)
         self.plot.show(*self._axes())
         self.mark(self._marked)
 
@@ -152,6 +160,8 @@ class CurveFamily:
     def close(self) -> None:
         """Close its widgets."""
         self._rest.cancel()
+        if self._led is not None:
+            self._led.close()
         close_widget(self.widget)
 
     def _axes(self) -> tuple[Axis, Axis]:
@@ -162,6 +172,11 @@ class CurveFamily:
 def _positive(values: ArrayLike) -> NDArray[np.float64]:
     array = floats(values)
     return np.where(array > 0, array, np.nan)
+
+
+def _placed(curves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Curves without any value put out of sight, so that all keep their places in the list."""
+    return np.where(np.isfinite(curves).any(axis=1, keepdims=True), curves, ZERO)
 
 
 class ModeTrack:
