@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from corontools.association import Association
     from corontools.coron import (
         AlignedRefs,
+        CalibratedContrast,
         ContrastCurve,
+        DetectionMap,
         KlipResult,
         Live,
         ModeSeries,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         Zones,
         combine,
         coron3,
+        detection_map,
         replay,
     )
     from corontools.dq import DQ
@@ -34,9 +37,11 @@ __version__ = "0.1.0"
 _HOME = {
     "AlignedRefs": "coron",
     "Association": "association",
+    "CalibratedContrast": "coron",
     "ContrastCurve": "coron",
     "DQ": "dq",
     "DataError": "errors",
+    "DetectionMap": "coron",
     "Exposure": "exposure",
     "KlipResult": "coron",
     "Live": "coron",
@@ -48,14 +53,17 @@ _HOME = {
     "Zones": "coron",
     "combine": "coron",
     "coron3": "coron",
+    "detection_map": "coron",
     "replay": "coron",
 }
 __all__ = [
     "DQ",
     "AlignedRefs",
     "Association",
+    "CalibratedContrast",
     "ContrastCurve",
     "DataError",
+    "DetectionMap",
     "Exposure",
     "KlipResult",
     "Live",
@@ -67,6 +75,7 @@ __all__ = [
     "Zones",
     "combine",
     "coron3",
+    "detection_map",
     "replay",
 ]
 

@@ -7,7 +7,10 @@ from scipy import special
 
 from corontools.errors import DataError
 
-__all__ = ["annular_noise", "radii", "student_factor"]
+__all__ = ["annular_noise", "radii", "ring_index", "ring_scatter", "student_factor"]
+
+# robust sigma beyond which a value is a source, not noise
+CLIP = 5.0
 
 
 def radii(shape: tuple[int, int], center: tuple[float, float]) -> np.ndarray:
@@ -62,6 +65,66 @@ def annular_noise(
         mean = np.bincount(ring, values, rings) / count
         noise = np.sqrt(np.bincount(ring, np.square(values - mean[ring]), rings) / count)
     return (np.arange(rings) + 0.5) * width, noise, count
+
+
+def ring_index(shape: tuple[int, int], center: tuple[float, float], width: float) -> np.ndarray:
+    """Ring of each pixel (y, x): i where i width <= distance < (i + 1) width."""
+    return (radii(shape, center) / width).astype(np.intp)
+
+
+def ring_scatter(
+    images: np.ndarray, *, center: tuple[float, float], width: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Robust 1-sigma scatter of images in concentric rings, out to their farthest corner.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, y, x)
+        NaN are left out.
+    center : (float, float)
+        0-based (x, y).
+    width : float
+        Of a ring, px.
+
+    Returns
+    -------
+    radius : ndarray, shape (n_ring,)
+        Middle of each ring, px.
+    level, scatter : ndarray, shape (n, n_ring)
+        Median, and standard deviation about it of the values within five robust sigma (1.4826 times the median
+        deviation): the tails that noise has count, a companion doesn't. NaN where a ring has fewer than two values.
+    share : ndarray, shape (n_ring,)
+        Share of the area of each ring that has values in the last image, at most 1.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(1).normal(size=(1, 101, 101))
+    >>> ring_scatter(noise, center=(50.0, 50.0), width=10.0)[2].round(1).tolist()
+    [[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.1]]
+    """
+    ring = ring_index(images.shape[1:], center, width).ravel()
+    order = np.argsort(ring, kind="stable")
+    ends = np.cumsum(np.bincount(ring))
+    flat = images.reshape(len(images), -1)[:, order]
+    level, scatter = np.full((2, len(images), ends.size), np.nan)
+    count = np.zeros(ends.size)
+    for i, (first, last) in enumerate(zip((0, *ends[:-1]), ends, strict=True)):
+        values = flat[:, first:last]
+        values = values[:, np.isfinite(values).all(axis=0)]
+        count[i] = values.shape[1]
+        if values.shape[1] > 1:
+            level[:, i], scatter[:, i] = _clipped_scatter(values)
+    inner = np.arange(ends.size) * width
+    area = np.pi * (np.square(inner + width) - np.square(inner))
+    return inner + width / 2, level, scatter, np.minimum(count / area, 1.0)
+
+
+def _clipped_scatter(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median of each row, and standard deviation about it of what is within `CLIP` robust sigma."""
+    level = np.median(values, axis=1)
+    squares = np.square(values - level[:, None])
+    near = squares <= (CLIP * 1.4826) ** 2 * np.median(squares, axis=1)[:, None]
+    return level, np.sqrt(np.mean(squares, axis=1, where=near))
 
 
 def student_factor(level: float, elements: np.ndarray) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Coronagraphy: stack, align and subtract reference stars, measure what is left."""
 
 from corontools.coron.aligned import AlignedRefs
+from corontools.coron.calibrated import CalibratedContrast, ModeChoice
 from corontools.coron.chain import replay
 from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.contrast import ContrastCurve
+from corontools.coron.detection import DetectionMap, detection_map
 from corontools.coron.klip import KlipResult
 from corontools.coron.live import Live
 from corontools.coron.pipeline import Coron3, coron3
@@ -14,16 +16,20 @@ from corontools.coron.zones import Zones
 
 __all__ = [
     "AlignedRefs",
+    "CalibratedContrast",
     "CombinedImage",
     "ContrastCurve",
     "Coron3",
+    "DetectionMap",
     "KlipResult",
     "Live",
+    "ModeChoice",
     "ModeSeries",
     "PSFStack",
     "Source",
     "Zones",
     "combine",
     "coron3",
+    "detection_map",
     "replay",
 ]

@@ -14,8 +14,10 @@ import numpy as np
 
 from corontools.association import Association
 from corontools.coron.aligned import AlignedRefs
+from corontools.coron.calibrated import CalibratedContrast
 from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.contrast import ContrastCurve
+from corontools.coron.detection import DetectionMap, detection_map
 from corontools.coron.klip import KlipResult
 from corontools.coron.pipeline import coron3
 from corontools.coron.series import ModeSeries
@@ -35,10 +37,12 @@ VERBS = {
     Exposure: {"select", "crop", "mask", "reject_outliers", "repair"},
     PSFStack: {"mask", "reject_outliers", "repair", "select", "align_to"},
     AlignedRefs: {"select", "averaged", "unaligned", "inject", "klip"},
-    KlipResult: {"at", "inject", "series", "contrast", "combine"},
+    KlipResult: {"at", "inject", "series", "contrast", "combine", "detection_map"},
     ModeSeries: {"inject"},
     CombinedImage: {"contrast"},
-    ContrastCurve: {"sigma", "normalize"},
+    ContrastCurve: {"sigma", "normalize", "calibrate"},
+    DetectionMap: {"exclude", "contrast"},
+    CalibratedContrast: {"best_modes"},
 }
 # characters of a path, as Linux has it
 LONGEST = 4096
@@ -143,6 +147,7 @@ class _Replay:
             "Zones.from_labels": Zones.from_labels,
             "coron3": lambda asn, **kw: coron3(self.association(asn), **kw),
             "combine": combine,
+            "detection_map": detection_map,
             "array": self.known,
             "exposure": self.known,
             "pixels": pixels,

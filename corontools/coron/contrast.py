@@ -19,6 +19,11 @@ from corontools.result import Result, verb
 if TYPE_CHECKING:
     from astropy.table import QTable
 
+    from corontools.coron.calibrated import CalibratedContrast
+    from corontools.coron.detection import Transmission
+    from corontools.coron.klip import KlipResult
+    from corontools.coron.source import Source
+
 __all__ = ["ContrastCurve", "Statistics", "measure"]
 
 # of the noise in a ring: that of few samples, or that of infinitely many
@@ -47,6 +52,8 @@ class ContrastCurve(Result):
         Width of a resolution element, px.
     star_flux : float or None
         What the limit is divided by.
+    reduction : KlipResult or None
+        Where the curve comes from, for `calibrate`.
 
     Examples
     --------
@@ -64,6 +71,7 @@ class ContrastCurve(Result):
     statistics: Statistics | None = None
     fwhm: float | None = None
     star_flux: float | None = None
+    reduction: KlipResult | None = None
 
     @verb
     def sigma(
@@ -109,6 +117,49 @@ class ContrastCurve(Result):
         if not star_flux > 0:
             raise DataError(f"the flux of the star should be positive, found {star_flux}")
         return self.with_(star_flux=float(star_flux))
+
+    @verb
+    def calibrate(
+        self,
+        star_flux: float | None = None,
+        psf: Source | np.ndarray | None = None,
+        *,
+        star_magnitude: float | None = None,
+        zero_point: float | None = None,
+        transmission: Transmission | None = None,
+        modes: Sequence[int] | None = None,
+    ) -> CalibratedContrast:
+        """Contrast with what the subtraction takes of a source made good, for every number of modes.
+
+        `reduction.detection_map(psf, ...).contrast(star_flux, ...)` at the level and with the statistics of this curve,
+        5 sigma and Student's where it has none. See `DetectionMap` to leave companions or a disk out.
+
+        Parameters
+        ----------
+        star_flux, star_magnitude, zero_point
+            See `DetectionMap.contrast`.
+        psf, transmission, modes
+            See `KlipResult.detection_map`.
+
+        Raises
+        ------
+        DataError
+            If the curve isn't one of a KlipResult, or as these two do.
+        """
+        if self.reduction is None:
+            raise DataError(
+                "the subtraction behind this curve isn't known; start from KlipResult.contrast, or use "
+                "corontools.detection_map([...]).contrast(...) for several rolls"
+            )
+        found = self.reduction.detection_map(psf, modes=modes, transmission=transmission)
+        level, statistics = (self.level, self.statistics) if self.statistics else (5.0, "student")
+        return found.contrast(
+            star_flux,
+            star_magnitude=star_magnitude,
+            zero_point=zero_point,
+            level=level,
+            statistics=statistics,
+        )
 
     @property
     def limit(self) -> np.ndarray:

@@ -25,6 +25,7 @@ from corontools.result import Result, call, verb
 if TYPE_CHECKING:
     from corontools.coron.combined import CombinedImage
     from corontools.coron.contrast import ContrastCurve
+    from corontools.coron.detection import DetectionMap, Transmission
     from corontools.coron.series import ModeSeries
     from corontools.coron.source import Source
 
@@ -202,6 +203,53 @@ class KlipResult(Result):
             subspaces=tuple(s.with_scores(s.scores + s.scores_of(source, good)) for s in self.subspaces),
         )
 
+    def detection_map(
+        self,
+        psf: Source | np.ndarray | None = None,
+        *,
+        modes: Sequence[int] | None = None,
+        transmission: Transmission | None = None,
+    ) -> DetectionMap:
+        """Flux, error and S/N of a source at every pixel, for every number of modes.
+
+        The subtraction is linear in the science image, so what it leaves of a source is known without injecting one: a
+        correlation per mode, see `docs/contrast.md`.
+
+        Parameters
+        ----------
+        psf : Source or ndarray, optional
+            Image of a source of flux 1; by default a Gaussian as wide as the core of the PSF.
+        modes : sequence of int, optional
+            Increasing; by default 1 to max_modes, 60 of them evenly spread where there are more.
+        transmission : ndarray (y, x), Exposure or function of (x, y), optional
+            Of the coronagraph for a source at each pixel, such as JWST's psfmask.
+
+        Raises
+        ------
+        DataError
+            If the width of the PSF isn't known, or the transmission has another shape or is negative.
+        """
+        from corontools.coron.detection import detect, sampled
+
+        given = sampled(transmission, self.target)
+        step = "." + call(KlipResult.detection_map, self, psf, modes=modes, transmission=given)
+        made = detect(self, psf, modes=modes, transmission=given)
+        return made.with_(history=(*self.history, step))
+
+    def throughput(
+        self,
+        psf: Source | np.ndarray | None = None,
+        *,
+        modes: Sequence[int] | None = None,
+        transmission: Transmission | None = None,
+    ) -> np.ndarray:
+        """Share of a source that is left, (n, y, x), for every number of modes; see `detection_map`.
+
+        <q, p> / <p, p> with p the PSF at a pixel and q what the subtraction leaves of it, times the transmission. NaN
+        where less than 5 % of the PSF was measured.
+        """
+        return self.detection_map(psf, modes=modes, transmission=transmission).throughput
+
     def combine(self) -> CombinedImage:
         """All integrations turned north up and averaged; several results by `corontools.combine`."""
         from corontools.coron.combined import combine
@@ -224,7 +272,8 @@ class KlipResult(Result):
             warnings.simplefilter("ignore", RuntimeWarning)  # pixels without a value in any integration stay NaN
             mean = np.nanmean(self.frames, axis=0)
         step = "." + call(KlipResult.contrast, self, width, center=center)
-        return measure(self._image(mean), width=width, center=center, history=(*self.history, step))
+        made = measure(self._image(mean), width=width, center=center, history=(*self.history, step))
+        return made.with_(reduction=self)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the `_psfsub` product (CubeModel): residual, ERR, DQ."""

@@ -17,10 +17,11 @@ from corontools.products import headers, write_exposure
 
 if TYPE_CHECKING:
     from corontools.coron.aligned import AlignedRefs
+    from corontools.coron.calibrated import CalibratedContrast
     from corontools.coron.combined import CombinedImage
     from corontools.coron.contrast import ContrastCurve
 
-__all__ = ["write_aligned", "write_combined", "write_contrast"]
+__all__ = ["write_aligned", "write_calibrated", "write_combined", "write_contrast"]
 
 
 def write_aligned(aligned: AlignedRefs, path: str | os.PathLike[str], *, overwrite: bool) -> Path:
@@ -88,9 +89,7 @@ def write_contrast(curve: ContrastCurve, path: str | os.PathLike[str], *, overwr
     """See `ContrastCurve.save`."""
     path = Path(path)
     if path.suffix in (".ecsv", ".csv"):
-        with fits.atomic(path, overwrite=overwrite) as part:
-            curve.table.write(part, format=f"ascii.{path.suffix[1:]}", overwrite=True)
-        return path
+        return _write_text(curve.table, path, overwrite=overwrite)
     if path.suffix != ".fits":
         raise DataError(f"a contrast curve is written as .fits, .ecsv or .csv, found {path.name!r}")
     # two columns, as the hlsp task has them: the noise itself, whatever limit was derived from it
@@ -102,3 +101,29 @@ def write_contrast(curve: ContrastCurve, path: str | os.PathLike[str], *, overwr
     primary, _ = headers(blank, {"FILENAME": path.name, "DATAMODL": "ContrastModel", "S_HLSP": "COMPLETE"})
     table = astrofits.BinTableHDU.from_columns(columns, name="CONTRAST")
     return fits.write(path, [astrofits.PrimaryHDU(header=primary), table], overwrite=overwrite)
+
+
+def write_calibrated(contrast: CalibratedContrast, path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """See `CalibratedContrast.save`."""
+    path = Path(path)
+    if path.suffix in (".ecsv", ".csv"):
+        return _write_text(contrast.table, path, overwrite=overwrite)
+    if path.suffix != ".fits":
+        raise DataError(f"a calibrated contrast is written as .fits, .ecsv or .csv, found {path.name!r}")
+    blank = Exposure(np.zeros((1, 1)), meta=contrast.meta.with_(history=contrast.history))
+    primary, _ = headers(blank, {"FILENAME": path.name})
+    columns = contrast.table
+    # eight letters are what FITS has for a name; the chain is in the primary header
+    known = columns.meta
+    columns.meta = {"LEVEL": known["level"], "STATISTI": known["statistics"], "STARFLUX": known["star_flux"],
+                    "FWHM": known["fwhm"], "UNIT": known["unit"]}  # fmt: skip
+    table = astrofits.table_to_hdu(columns)
+    table.name = "CONTRAST"
+    limit = astrofits.ImageHDU(contrast.image.astype(np.float32), name="LIMIT")
+    return fits.write(path, [astrofits.PrimaryHDU(header=primary), table, limit], overwrite=overwrite)
+
+
+def _write_text(table: Any, path: Path, *, overwrite: bool) -> Path:
+    with fits.atomic(path, overwrite=overwrite) as part:
+        table.write(part, format=f"ascii.{path.suffix[1:]}", overwrite=True)
+    return path

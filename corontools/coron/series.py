@@ -21,7 +21,7 @@ from corontools.result import Result, call, verb
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
 
-__all__ = ["ModeSeries", "series"]
+__all__ = ["ModeSeries", "chosen_modes", "series"]
 
 # numbers of modes that a series holds unless they are chosen
 MOST = 60
@@ -267,7 +267,7 @@ class ModeSeries(Result):
 
 def series(klip: KlipResult, modes: Sequence[int] | None) -> ModeSeries:
     """Mean residuals of a result; see `KlipResult.series`."""
-    chosen = _chosen(modes, klip.max_modes)
+    chosen = chosen_modes(modes, klip.max_modes)
     coverage, total = Coverage.of(klip), np.zeros(klip.zones.size)
     for space in klip.subspaces:
         values, good = science_rows(klip.target, space.pixels, space.integrations)
@@ -277,7 +277,14 @@ def series(klip: KlipResult, modes: Sequence[int] | None) -> ModeSeries:
     return ModeSeries(klip=klip, modes=chosen, frames=frames, coverage=coverage, history=klip.history)
 
 
-def _chosen(modes: Sequence[int] | None, limit: int) -> np.ndarray:
+def chosen_modes(modes: Sequence[int] | None, limit: int) -> np.ndarray:
+    """Numbers of modes that were asked for; by default 1 to `limit`, 60 of them evenly spread where there are more.
+
+    Raises
+    ------
+    DataError
+        If they don't increase, or lie beyond the limit.
+    """
     if modes is None:
         return np.unique(np.rint(np.linspace(min(1, limit), limit, min(max(limit, 1), MOST))).astype(int))
     chosen = np.atleast_1d(np.asarray(modes))

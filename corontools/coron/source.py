@@ -13,7 +13,7 @@ from corontools.errors import DataError
 from corontools.exposure import Exposure, readonly
 from corontools.result import code_of
 
-__all__ = ["Footprint", "Source", "footprint", "on_detector"]
+__all__ = ["Footprint", "Source", "footprint", "on_detector", "source_of"]
 
 # FWHM from its middle at which a Gaussian has no light left: 1e-19 of the peak
 REACH = 4.0
@@ -101,6 +101,14 @@ class Source:
         return cls(stamp=readonly(values), center=at)
 
     @property
+    def width(self) -> float:
+        """FWHM, px: that of the Gaussian, else of the circle that holds the stamp's pixels above half its peak."""
+        if self.fwhm:
+            return self.fwhm
+        stamp = np.asarray(self.stamp)
+        return float(2 * np.sqrt(np.count_nonzero(stamp >= stamp.max() / 2) / np.pi))
+
+    @property
     def code(self) -> str:
         """The call that makes this source."""
         if self.stamp is None:
@@ -126,15 +134,18 @@ class Source:
 
     def footprint(self, shape: tuple[int, int], position: tuple[float, float], flux: float = 1.0) -> Footprint:
         """The same as flat pixels and their values."""
-        x, y = _checked(shape, position)
-        (x0, y0), values = self._gauss(x, y) if self.stamp is None else self._moved(x, y)
+        (x0, y0), values = self.box(_checked(shape, position))
         rows, columns = y0 + np.arange(values.shape[0]), x0 + np.arange(values.shape[1])
         on_y, on_x = (rows >= 0) & (rows < shape[0]), (columns >= 0) & (columns < shape[1])
         pixels = rows[on_y, None] * shape[1] + columns[on_x]
         return Footprint(pixels.ravel(), flux * values[np.ix_(on_y, on_x)].ravel())
 
+    def box(self, position: tuple[float, float]) -> tuple[tuple[int, int], np.ndarray]:
+        """First pixel (x, y) and the values (y, x) of the box that holds the light of a source of flux 1."""
+        x, y = position
+        return self._gauss(x, y) if self.stamp is None else self._moved(x, y)
+
     def _gauss(self, x: float, y: float) -> tuple[tuple[int, int], np.ndarray]:
-        """First pixel (x, y) and the values of the box that holds the light."""
         fwhm = float(self.fwhm or 0)
         sigma, reach = fwhm * SIGMA_PER_FWHM, int(np.ceil(REACH * fwhm))
         x0, y0 = round(x) - reach, round(y) - reach
@@ -178,10 +189,17 @@ def footprint(
         position = on_detector(target, sep, pa)
     assert position is not None  # one of the two was given
     ny, nx = target.shape[-2:]
-    return _source(psf, target).footprint((ny, nx), position, float(flux))
+    return source_of(psf, target).footprint((ny, nx), position, float(flux))
 
 
-def _source(psf: Source | np.ndarray | None, target: Exposure) -> Source:
+def source_of(psf: Source | np.ndarray | None, target: Exposure) -> Source:
+    """The PSF that was given, or a Gaussian as wide as the core of the exposure's.
+
+    Raises
+    ------
+    DataError
+        If none was given and the width isn't known.
+    """
     if isinstance(psf, Source):
         return psf
     if psf is not None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from corontools.arrays.radial import annular_noise, radii, student_factor
+from corontools.arrays.radial import annular_noise, radii, ring_scatter, student_factor
 from corontools.errors import DataError
 
 
@@ -46,3 +46,23 @@ def test_far_tails_do_not_saturate():
     factors = student_factor(12.0, np.array([50.0, 60.0]))
     assert np.isfinite(factors).all()
     assert factors[0] > factors[1] > 12
+
+
+def test_the_scatter_of_a_ring_is_that_of_its_noise_with_or_without_a_companion():
+    rng = np.random.default_rng(4)
+    r = np.hypot(*(np.mgrid[:121, :121] - 60.0))
+    image = rng.normal(size=(2, 121, 121)) * (1 + r / 20) + 3.0
+    bright = image.copy()
+    bright[:, 58:63, 88:93] += 500.0
+    bright[:, 0, :] = np.nan
+    for images in (image, bright):
+        radius, level, scatter, share = ring_scatter(images, center=(60.0, 60.0), width=4.0)
+        inside = (radius > 8) & (radius < 58)
+        np.testing.assert_allclose(scatter[:, inside], np.tile(1 + radius[inside] / 20, (2, 1)), rtol=0.12)
+        np.testing.assert_allclose(level[:, inside], 3.0, atol=0.8)
+        np.testing.assert_allclose(share[inside], 1.0, atol=0.06)
+    assert share[-1] < 0.2  # the corners
+
+
+def test_a_ring_of_one_pixel_has_no_scatter():
+    assert np.isnan(ring_scatter(np.ones((1, 3, 3)), center=(1.0, 1.0), width=0.9)[2][0, 0])

@@ -1,0 +1,148 @@
+"""A PSF matched with the residual, and with what the subtraction leaves of a source, at every pixel.
+
+See `docs/contrast.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from corontools.arrays.correlate import correlate
+from corontools.coron.source import Source
+from corontools.coron.subspace import Subspace, science_rows
+from corontools.progress import progress
+
+if TYPE_CHECKING:
+    from corontools.coron.klip import KlipResult
+
+__all__ = ["Match", "match"]
+
+
+class Match(NamedTuple):
+    """Sums over the integrations for a source at every pixel, p its PSF, e the residual, q what is left of p.
+
+    Attributes
+    ----------
+    matched, response : ndarray, shape (n, y, x)
+        <e, p> and <q, p> for each of n numbers of modes.
+    power : ndarray, shape (y, x)
+        <p, p> over the good pixels of the zones.
+    """
+
+    matched: np.ndarray
+    response: np.ndarray
+    power: np.ndarray
+
+    @classmethod
+    def zeros(cls, n: int, shape: tuple[int, int]) -> Match:
+        """Nothing yet."""
+        return cls(np.zeros((n, *shape)), np.zeros((n, *shape)), np.zeros(shape))
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A PSF for sources on whole pixels: its stamp, and how far its first pixel lies from the source's, (y, x)."""
+
+    stamp: np.ndarray
+    corner: tuple[int, int]
+
+    @classmethod
+    def of(cls, source: Source) -> _Template:
+        (x0, y0), stamp = source.box((0.0, 0.0))
+        return cls(stamp, (y0, x0))
+
+
+class _Box(NamedTuple):
+    """The part of the image that holds a zone, and where the sources are that have light in it."""
+
+    rows: slice
+    columns: slice
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, width: int) -> _Box:
+        y, x = np.divmod(pixels, width)
+        return cls(slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def images(self, pixels: np.ndarray, values: np.ndarray, width: int) -> np.ndarray:
+        """Rows of values on the zone's pixels as images of the box, 0 elsewhere."""
+        y, x = np.divmod(pixels, width)
+        out = np.zeros((len(values), *self.shape))
+        out[:, y - self.rows.start, x - self.columns.start] = values
+        return out
+
+    def sources(self, template: _Template, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Pixels of the image at which a source has light in the box, and the same places in `correlate`'s output."""
+        image, found = [], []
+        for axis, part in enumerate((self.rows, self.columns)):
+            first = part.start - (template.stamp.shape[axis] - 1) - template.corner[axis]
+            length = (part.stop - part.start) + template.stamp.shape[axis] - 1
+            low, high = max(first, 0), min(first + length, shape[axis])
+            image.append(slice(low, max(high, low)))
+            found.append(slice(low - first, max(high, low) - first))
+        return (image[0], image[1]), (found[0], found[1])
+
+
+def match(klip: KlipResult, modes: np.ndarray, source: Source) -> Match:
+    """Match a PSF with the residual and with the response of the subtraction, for sources on whole pixels.
+
+    In the basis that is orthonormal over the good pixels of an integration, <Z_k, p_x> for all places x is one
+    correlation per mode, and both sums take running sums over the modes.
+    """
+    shape = klip.zones.shape
+    out, template = Match.zeros(len(modes), shape), _Template.of(source)
+    spaces: Sequence[Subspace] = klip.subspaces
+    for space in progress(spaces, "match", "zone") if len(spaces) > 1 else spaces:
+        _add(out, klip, space, modes, template)
+    return out
+
+
+def _add(out: Match, klip: KlipResult, space: Subspace, modes: np.ndarray, template: _Template) -> None:
+    shape = klip.zones.shape
+    box = _Box.of(space.pixels, shape[1])
+    to, at = box.sources(template, shape)
+    values, good = science_rows(klip.target, space.pixels, space.integrations)
+    for rows in _alike(good):
+        seen = good[rows[0]]
+
+        def matched(images: np.ndarray, stamp: np.ndarray, seen: np.ndarray = seen) -> np.ndarray:
+            cut = box.images(space.pixels, np.where(seen, images, 0.0), shape[1])
+            return correlate(cut, stamp)[(slice(None), *at)]
+
+        power = matched(np.ones((1, seen.size)), np.square(template.stamp))[0]
+        out.power[to] += len(rows) * power
+        light = matched(values[rows].sum(axis=0)[None], template.stamp)[0]
+        basis = np.concatenate([np.full((1, seen.size), 1 / np.sqrt(seen.size)), space.basis])
+        scores = _orthonormal(matched(basis, template.stamp), space.factors[rows[0]], whole=bool(seen.all()))
+        counts, taken = np.minimum(modes, len(space.basis)), space.scores[rows].sum(axis=0)
+        for j, (one, amount) in enumerate(zip(scores, taken, strict=True)):
+            light -= amount * one
+            power -= np.square(one)
+            for i in np.flatnonzero(counts == j):
+                out.matched[(i, *to)] += light
+                out.response[(i, *to)] += len(rows) * power
+
+
+def _orthonormal(scores: np.ndarray, factor: np.ndarray, *, whole: bool) -> np.ndarray:
+    """Inner products with the basis made orthonormal over the good pixels; it is so already where all are good."""
+    if whole:
+        return scores
+    from scipy.linalg import solve_triangular
+
+    flat = solve_triangular(factor, scores.reshape(len(scores), -1), lower=True, overwrite_b=True, check_finite=False)
+    return flat.reshape(scores.shape)
+
+
+def _alike(good: np.ndarray) -> Iterator[list[int]]:
+    """Integrations that have the same good pixels."""
+    groups: dict[bytes, list[int]] = {}
+    for i, row in enumerate(good):
+        groups.setdefault(np.packbits(row).tobytes(), []).append(i)
+    yield from groups.values()
