@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from corontools.coron import (
         AlignedRefs,
         CalibratedContrast,
+        CompanionFit,
         ContrastCurve,
         DetectionMap,
         KlipResult,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         combine,
         coron3,
         detection_map,
+        fit_companion,
         replay,
     )
     from corontools.dq import DQ
@@ -38,6 +40,7 @@ _HOME = {
     "AlignedRefs": "coron",
     "Association": "association",
     "CalibratedContrast": "coron",
+    "CompanionFit": "coron",
     "ContrastCurve": "coron",
     "DQ": "dq",
     "DataError": "errors",
@@ -54,6 +57,7 @@ _HOME = {
     "combine": "coron",
     "coron3": "coron",
     "detection_map": "coron",
+    "fit_companion": "coron",
     "replay": "coron",
 }
 __all__ = [
@@ -61,6 +65,7 @@ __all__ = [
     "AlignedRefs",
     "Association",
     "CalibratedContrast",
+    "CompanionFit",
     "ContrastCurve",
     "DataError",
     "DetectionMap",
@@ -76,6 +81,7 @@ __all__ = [
     "combine",
     "coron3",
     "detection_map",
+    "fit_companion",
     "replay",
 ]
 

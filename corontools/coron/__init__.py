@@ -4,6 +4,7 @@ from corontools.coron.aligned import AlignedRefs
 from corontools.coron.calibrated import CalibratedContrast, ModeChoice
 from corontools.coron.chain import replay
 from corontools.coron.combined import CombinedImage, combine
+from corontools.coron.companion import CompanionFit, fit_companion
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.detection import DetectionMap, detection_map
 from corontools.coron.klip import KlipResult
@@ -18,6 +19,7 @@ __all__ = [
     "AlignedRefs",
     "CalibratedContrast",
     "CombinedImage",
+    "CompanionFit",
     "ContrastCurve",
     "Coron3",
     "DetectionMap",
@@ -31,5 +33,6 @@ __all__ = [
     "combine",
     "coron3",
     "detection_map",
+    "fit_companion",
     "replay",
 ]

@@ -16,6 +16,7 @@ from corontools.association import Association
 from corontools.coron.aligned import AlignedRefs
 from corontools.coron.calibrated import CalibratedContrast
 from corontools.coron.combined import CombinedImage, combine
+from corontools.coron.companion import fit_companion
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.detection import DetectionMap, detection_map
 from corontools.coron.klip import KlipResult
@@ -37,7 +38,7 @@ VERBS = {
     Exposure: {"select", "crop", "mask", "reject_outliers", "repair"},
     PSFStack: {"mask", "reject_outliers", "repair", "select", "align_to"},
     AlignedRefs: {"select", "averaged", "unaligned", "inject", "klip"},
-    KlipResult: {"at", "inject", "series", "contrast", "combine", "detection_map"},
+    KlipResult: {"at", "inject", "series", "contrast", "combine", "detection_map", "fit_companion"},
     ModeSeries: {"inject"},
     CombinedImage: {"contrast"},
     ContrastCurve: {"sigma", "normalize", "calibrate"},
@@ -148,6 +149,7 @@ class _Replay:
             "coron3": lambda asn, **kw: coron3(self.association(asn), **kw),
             "combine": combine,
             "detection_map": detection_map,
+            "fit_companion": fit_companion,
             "array": self.known,
             "exposure": self.known,
             "pixels": pixels,

@@ -24,6 +24,7 @@ from corontools.result import Result, call, verb
 
 if TYPE_CHECKING:
     from corontools.coron.combined import CombinedImage
+    from corontools.coron.companion import CompanionFit
     from corontools.coron.contrast import ContrastCurve
     from corontools.coron.detection import DetectionMap, Transmission
     from corontools.coron.series import ModeSeries
@@ -249,6 +250,21 @@ class KlipResult(Result):
         where less than 5 % of the PSF was measured.
         """
         return self.detection_map(psf, modes=modes, transmission=transmission).throughput
+
+    def fit_companion(
+        self,
+        *,
+        position: tuple[float, float] | None = None,
+        sep: float | None = None,
+        pa: float | None = None,
+        psf: Source | np.ndarray | None = None,
+    ) -> CompanionFit:
+        """Fit place and flux of a companion at the current number of modes; see `corontools.fit_companion`."""
+        from corontools.coron.companion import fit_companion
+
+        step = "." + call(KlipResult.fit_companion, self, position=position, sep=sep, pa=pa, psf=psf)
+        made = fit_companion([self], position=position, sep=sep, pa=pa, psf=psf)
+        return made.with_(history=(*self.history, step))
 
     def combine(self) -> CombinedImage:
         """All integrations turned north up and averaged; several results by `corontools.combine`."""

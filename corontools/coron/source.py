@@ -13,7 +13,7 @@ from corontools.errors import DataError
 from corontools.exposure import Exposure, readonly
 from corontools.result import code_of
 
-__all__ = ["Footprint", "Source", "footprint", "on_detector", "source_of"]
+__all__ = ["Footprint", "Source", "footprint", "on_detector", "on_sky", "source_of"]
 
 # FWHM from its middle at which a Gaussian has no light left: 1e-19 of the peak
 REACH = 4.0
@@ -226,3 +226,22 @@ def on_detector(exposure: Exposure, sep: float, pa: float) -> tuple[float, float
     turn = np.arctan2(np.sin(angle) * np.sin(s) * np.cos(dec), np.cos(s) - np.sin(dec) * sin_dec)
     x, y = exposure.wcs.all_world2pix([np.degrees([ra + turn, np.arcsin(sin_dec)])], 0)[0]
     return float(x), float(y)
+
+
+def on_sky(exposure: Exposure, position: tuple[float, float]) -> tuple[float, float]:
+    """Separation (arcsec) and position angle (degrees east of north) of a 0-based (x, y): `on_detector` backwards.
+
+    Raises
+    ------
+    DataError
+        If the exposure has no WCS.
+    """
+    if exposure.wcs is None:
+        raise DataError(f"{exposure._name} has no WCS, so north isn't known")
+    (ra0, dec0), (ra, dec) = np.radians(exposure.wcs.all_pix2world([exposure.center, position], 0))
+    turn = ra - ra0
+    east = np.cos(dec) * np.sin(turn)
+    north = np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(turn)
+    along = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(turn)
+    sep = np.degrees(np.arctan2(np.hypot(east, north), along)) * 3600
+    return float(sep), float(np.degrees(np.arctan2(east, north)) % 360)
