@@ -6,7 +6,7 @@ from corontools.coron.chain import replay
 from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.companion import CompanionFit, fit_companion
 from corontools.coron.contrast import ContrastCurve
-from corontools.coron.detection import DetectionMap, detection_map
+from corontools.coron.detection import DetectionMap, SourceFlux, detection_map, flux_at
 from corontools.coron.klip import KlipResult
 from corontools.coron.live import Live
 from corontools.coron.pipeline import Coron3, coron3
@@ -29,10 +29,12 @@ __all__ = [
     "ModeSeries",
     "PSFStack",
     "Source",
+    "SourceFlux",
     "Zones",
     "combine",
     "coron3",
     "detection_map",
     "fit_companion",
+    "flux_at",
     "replay",
 ]

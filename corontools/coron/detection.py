@@ -11,9 +11,9 @@ import numpy as np
 
 from corontools.arrays.radial import radii, ring_scatter
 from corontools.coron.grid import north_up, positions
-from corontools.coron.matching import Match, match
+from corontools.coron.matching import Match, match, match_at
 from corontools.coron.series import chosen_modes
-from corontools.coron.source import Source, source_of
+from corontools.coron.source import Source, footprint, source_of
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.meta import Meta
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from corontools.coron.calibrated import CalibratedContrast, Statistics
     from corontools.coron.klip import KlipResult
 
-__all__ = ["DetectionMap", "Transmission", "detect", "detection_map", "sampled"]
+__all__ = ["DetectionMap", "SourceFlux", "Transmission", "detect", "detection_map", "flux_at", "sampled"]
 
 # share of a source's light that must be left, and of a PSF that must be measured, for its flux to be known
 LEAST, LEAST_SEEN = 1e-9, 0.05
@@ -284,6 +284,64 @@ def detection_map(
     step = call(detection_map, list(results), psf, modes=modes, transmission=given)
     meta = first.target.meta.with_(center=grid.center, pixel_scale=grid.pixel_scale, roll=None, history=(step,))
     return _made(total, chosen, source, meta, (step,))
+
+
+class SourceFlux(NamedTuple):
+    """A source at one place, for each of n numbers of modes.
+
+    Attributes
+    ----------
+    modes : ndarray of int, shape (n,)
+    flux : ndarray, shape (n,)
+        In multiples of the PSF; NaN where nothing is left of it.
+    throughput : ndarray, shape (n,)
+    """
+
+    modes: np.ndarray
+    flux: np.ndarray
+    throughput: np.ndarray
+
+
+def flux_at(
+    results: Sequence[KlipResult],
+    *,
+    sep: float | None = None,
+    pa: float | None = None,
+    position: tuple[float, float] | None = None,
+    psf: Source | np.ndarray | None = None,
+    modes: Sequence[int] | None = None,
+) -> SourceFlux:
+    """Flux and throughput of a source at one place in several rolls together, exactly: no map is read between pixels.
+
+    Parameters
+    ----------
+    results : sequence of KlipResult
+    sep, pa : float, optional
+        Arcsec from the star and degrees east of north, by the WCS of each result.
+    position : (float, float), optional
+        Instead: 0-based (x, y), the same in all of them.
+    psf, modes
+        See `KlipResult.detection_map`.
+
+    Raises
+    ------
+    DataError
+        If there is no result, or the place is missing or outside an image.
+    """
+    if not results:
+        raise DataError("no result to measure; give at least one KlipResult")
+    chosen = chosen_modes(modes, min(one.max_modes for one in results))
+    matched, response, power = np.zeros(chosen.size), np.zeros(chosen.size), 0.0
+    for one in results:
+        source = footprint(one.target, 1.0, position=position, sep=sep, pa=pa, psf=psf)
+        found = match_at(one, chosen, source)
+        matched, response, power = matched + found[0], response + found[1], power + found[2]
+    nothing = np.full(chosen.size, np.nan)
+    return SourceFlux(
+        chosen,
+        np.divide(matched, response, out=nothing.copy(), where=response > LEAST * power),
+        response / power if power > 0 else nothing,
+    )
 
 
 class _Sums(NamedTuple):

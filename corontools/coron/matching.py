@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from corontools.arrays.correlate import correlate
-from corontools.coron.source import Source
+from corontools.coron.source import Footprint, Source
 from corontools.coron.subspace import Subspace, science_rows
 from corontools.progress import progress
 
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
 
-__all__ = ["Match", "match"]
+__all__ = ["Match", "match", "match_at"]
 
 
 class Match(NamedTuple):
@@ -88,6 +88,28 @@ class _Box(NamedTuple):
             image.append(slice(low, max(high, low)))
             found.append(slice(low - first, max(high, low) - first))
         return (image[0], image[1]), (found[0], found[1])
+
+
+def match_at(klip: KlipResult, modes: np.ndarray, source: Footprint) -> tuple[np.ndarray, np.ndarray, float]:
+    """<e, p> and <q, p> (n,), and <p, p>, each summed over the integrations, for a source at one place, exactly.
+
+    In the basis that is orthonormal over the good pixels, a projection takes the running sum of products of scores.
+    """
+    target = klip.target
+    good, data = target.good.reshape(target.n_int, -1), target.data.reshape(target.n_int, -1)
+    matched, response, power = np.zeros(len(modes)), np.zeros(len(modes)), 0.0
+    for space in klip.subspaces:
+        light, at = space.light(source, good)
+        scores = space.scores_of(source, good)
+        counts = np.minimum(modes, len(space.basis))
+        values = data[np.ix_(space.integrations, space.pixels[at])]
+        # a pixel without data has no light
+        matched += np.sum(np.multiply(values, light, where=light != 0, out=np.zeros(light.shape)))
+        matched -= np.cumsum((space.scores * scores).sum(axis=0))[counts]
+        here = float(np.sum(np.square(light)))
+        response += here - np.cumsum(np.square(scores).sum(axis=0))[counts]
+        power += here
+    return matched, response, power
 
 
 def match(klip: KlipResult, modes: np.ndarray, source: Source) -> Match:

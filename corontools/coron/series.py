@@ -13,6 +13,7 @@ from corontools.arrays.apertures import aperture_snr_series
 from corontools.arrays.radial import annular_noise
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.coverage import Coverage
+from corontools.coron.matching import match_at
 from corontools.coron.source import Footprint, Source, footprint
 from corontools.coron.subspace import science_rows
 from corontools.errors import DataError
@@ -167,35 +168,17 @@ class ModeSeries(Result):
         psf : Source or ndarray, optional
             Image of a source of flux 1, see `KlipResult.inject`.
         """
-        matched, response, power = self._match(footprint(self.klip.target, 1.0, position=position, psf=psf))
+        matched, response, power = match_at(
+            self.klip, self.modes, footprint(self.klip.target, 1.0, position=position, psf=psf)
+        )
         return np.divide(matched, response, out=np.full(response.shape, np.nan), where=response > LEAST * power)
 
     def throughput_at(self, position: tuple[float, float], *, psf: Source | np.ndarray | None = None) -> np.ndarray:
         """Share <q, p> / <p, p> of a source at a 0-based (x, y) that the subtraction leaves, (n,); see `flux_at`."""
-        _, response, power = self._match(footprint(self.klip.target, 1.0, position=position, psf=psf))
+        _, response, power = match_at(
+            self.klip, self.modes, footprint(self.klip.target, 1.0, position=position, psf=psf)
+        )
         return response / power if power > 0 else np.full(response.shape, np.nan)
-
-    def _match(self, source: Footprint) -> tuple[np.ndarray, np.ndarray, float]:
-        """<residual, p> and <q, p> (n,), and <p, p>, each summed over the integrations.
-
-        In the basis that is orthonormal over the good pixels, a projection takes the running sum of products of scores.
-        """
-        target = self.klip.target
-        good = target.good.reshape(target.n_int, -1)
-        data = target.data.reshape(target.n_int, -1)
-        matched, response, power = np.zeros(len(self)), np.zeros(len(self)), 0.0
-        for space in self.klip.subspaces:
-            light, at = space.light(source, good)
-            scores = space.scores_of(source, good)
-            counts = np.minimum(self.modes, len(space.basis))
-            values = data[np.ix_(space.integrations, space.pixels[at])]
-            # a pixel without data has no light
-            matched += np.sum(np.multiply(values, light, where=light != 0, out=np.zeros(light.shape)))
-            matched -= np.cumsum((space.scores * scores).sum(axis=0))[counts]
-            here = float(np.sum(np.square(light)))
-            response += here - np.cumsum(np.square(scores).sum(axis=0))[counts]
-            power += here
-        return matched, response, power
 
     @verb
     def inject(

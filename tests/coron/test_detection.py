@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from corontools import DataError, Exposure, PSFStack, Source, Zones, detection_map
+from corontools import DataError, Exposure, PSFStack, Source, Zones, combine, detection_map
+from corontools.coron import flux_at
+from corontools.coron.source import on_detector
 from corontools.dq import DQ
 from corontools.simulate import null, tiny
 
@@ -186,3 +188,55 @@ def test_pixels_that_are_not_to_be_used_stay_out(frames):
     klip = aligned(frames).klip(5)
     assert (klip.target.flags() & DQ.DO_NOT_USE).any()
     assert np.isfinite(klip.detection_map(modes=[5]).flux[0, 10:50, 10:50]).mean() > 0.99
+
+
+@pytest.fixture(scope="module")
+def two_rolls():
+    """Two rolls aligned on references, with bad pixels, and zones."""
+    run, rng = tiny(), np.random.default_rng(4)
+    stack = PSFStack.from_exposures(run.references)
+    science = [one.mask(rng.random(one.shape) < 0.01) for one in run.science]
+    return [stack.align_to(one, to="first") for one in science], Zones.annuli([2, 10, 24], sectors=2)
+
+
+def test_throughput_of_two_rolls_is_that_of_sources_put_into_the_exposures(two_rolls):
+    refs, zones = two_rolls
+    modes, psf = (1, 2, 4, 6, 8), PSFS["stamp"]
+    bare = [one.klip(8, zones=zones) for one in refs]
+    rng = np.random.default_rng(9)
+    for _ in range(50):
+        place = {"sep": rng.uniform(0.3, 1.2), "pa": rng.uniform(0, 360)}
+        found = flux_at(bare, **place, psf=psf, modes=modes)
+        seen = [one.inject(7.0, **place, psf=psf).klip(8, zones=zones) for one in refs]
+        left, power = np.zeros(len(modes)), 0.0
+        for one, before in zip(seen, bare, strict=True):
+            known = np.isfinite(before.frames)
+            p = psf.image(known.shape[1:], on_detector(one.target, **place)) * known
+            power += np.sum(np.square(p))
+            left += [np.sum((one.at(k).frames - before.at(k).frames)[known] * p[known]) / 7.0 for k in modes]
+        np.testing.assert_allclose(found.throughput, left / power, rtol=1e-6)
+        np.testing.assert_allclose(flux_at(seen, **place, psf=psf, modes=modes).flux - found.flux, 7.0, rtol=1e-6)
+
+
+def test_the_combined_image_of_a_source_is_that_of_one_put_into_the_exposures(two_rolls):
+    refs, zones = two_rolls
+    place, psf = {"sep": 0.7, "pa": 200.0}, PSFS["gaussian"]
+    bare = [one.klip(8, zones=zones).at(5) for one in refs]
+    images = [
+        combine(results).image.data
+        for results in (
+            bare,
+            [one.inject(50.0, **place, psf=psf) for one in bare],
+            [one.inject(50.0, **place, psf=psf).klip(8, zones=zones).at(5) for one in refs],
+        )
+    ]
+    gained, again = images[1] - images[0], images[2] - images[0]
+    np.testing.assert_allclose(gained, again, atol=1e-6 * np.nanmax(again))
+    assert np.nanmax(gained) > 5
+
+
+def test_a_place_is_needed(two_rolls):
+    with pytest.raises(DataError, match="needs its place"):
+        flux_at([two_rolls[0][0].klip(2)], psf=PSFS["gaussian"])
+    with pytest.raises(DataError, match="at least one"):
+        flux_at([], sep=1.0, pa=0.0)
