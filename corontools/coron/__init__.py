@@ -5,6 +5,7 @@ from corontools.coron.calibrated import CalibratedContrast, ModeChoice
 from corontools.coron.chain import replay
 from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.companion import CompanionFit, fit_companion
+from corontools.coron.completeness import Completeness, FalseAlarms
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.detection import DetectionMap, SourceFlux, detection_map, flux_at
 from corontools.coron.klip import KlipResult
@@ -20,9 +21,11 @@ __all__ = [
     "CalibratedContrast",
     "CombinedImage",
     "CompanionFit",
+    "Completeness",
     "ContrastCurve",
     "Coron3",
     "DetectionMap",
+    "FalseAlarms",
     "KlipResult",
     "Live",
     "ModeChoice",

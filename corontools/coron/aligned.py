@@ -22,6 +22,7 @@ from corontools.progress import progress
 from corontools.result import Result, verb
 
 if TYPE_CHECKING:
+    from corontools.coron.completeness import FalseAlarms
     from corontools.coron.klip import KlipResult
     from corontools.coron.source import Source
     from corontools.coron.stack import PSFStack
@@ -255,6 +256,50 @@ class AlignedRefs(Result):
         from corontools.coron.klip import subtract
 
         return subtract(self, modes=modes, zones=zones)
+
+    @verb
+    def as_science(self, reference: int) -> AlignedRefs:
+        """A reference taken as the science, with those of the other groups (see `PSFStack.groups`) as its references.
+
+        Raises
+        ------
+        DataError
+            If there is no such reference, or no other group.
+        """
+        if not 0 <= reference < self.n_ref:
+            raise DataError(f"reference {reference} does not exist; choose one of 0 to {self.n_ref - 1}")
+        others = np.flatnonzero(self.stack.groups != self.stack.groups[reference])
+        images = self[0].with_(source="")
+        rest = self.stack.with_(pool=images, chosen=None).select(others)
+        # where it lies now the star of all of them is that of the science image
+        return rest.align_to(images.select(reference), to="none")
+
+    def false_alarms(
+        self,
+        modes: int,
+        *,
+        psf: Source | np.ndarray | None = None,
+        zones: Literal["shared", "full"] | Zones = "shared",
+        thresholds: Sequence[float] = (2.0, 3.0, 4.0, 5.0),
+    ) -> FalseAlarms:
+        """How often noise exceeds a threshold of S/N, on the reference stars: each is taken as science in turn.
+
+        Parameters
+        ----------
+        modes : int
+        psf : Source or ndarray, optional
+            See `KlipResult.detection_map`.
+        zones : str or Zones
+        thresholds : sequence of float
+
+        Raises
+        ------
+        DataError
+            As `as_science` and `klip` do.
+        """
+        from corontools.coron.completeness import false_alarms
+
+        return false_alarms(self, modes, psf=psf, zones=zones, thresholds=thresholds)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the `_psfalign` product: a QuadModel (n_int, n_ref, y, x), one integration in memory at a time.

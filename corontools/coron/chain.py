@@ -37,12 +37,12 @@ __all__ = ["replay"]
 VERBS = {
     Exposure: {"select", "crop", "mask", "reject_outliers", "repair"},
     PSFStack: {"mask", "reject_outliers", "repair", "select", "align_to"},
-    AlignedRefs: {"select", "averaged", "unaligned", "inject", "klip"},
+    AlignedRefs: {"select", "averaged", "unaligned", "inject", "klip", "as_science", "false_alarms"},
     KlipResult: {"at", "inject", "series", "contrast", "combine", "detection_map", "fit_companion"},
     ModeSeries: {"inject"},
     CombinedImage: {"contrast"},
     ContrastCurve: {"sigma", "normalize", "calibrate"},
-    DetectionMap: {"exclude", "contrast"},
+    DetectionMap: {"exclude", "contrast", "completeness"},
     CalibratedContrast: {"best_modes"},
 }
 # characters of a path, as Linux has it

@@ -20,7 +20,10 @@ from corontools.meta import Meta
 from corontools.result import Result, call, verb
 
 if TYPE_CHECKING:
+    from astropy.table import QTable
+
     from corontools.coron.calibrated import CalibratedContrast, Statistics
+    from corontools.coron.completeness import Completeness
     from corontools.coron.klip import KlipResult
 
 __all__ = ["DetectionMap", "SourceFlux", "Transmission", "detect", "detection_map", "flux_at", "sampled"]
@@ -201,6 +204,46 @@ class DetectionMap(Result):
 
         star = _star(star_flux, star_magnitude, zero_point)
         return calibrated(self, star_flux=star, level=level, statistics=statistics)
+
+    @verb
+    def completeness(
+        self,
+        star_flux: float | None = None,
+        *,
+        star_magnitude: float | None = None,
+        zero_point: float | None = None,
+        level: float = 5.0,
+    ) -> Completeness:
+        """Share of sources that are found, against contrast and separation.
+
+        A source is found where its S/N, its own light left out of the noise, exceeds the threshold of the false-alarm
+        probability of `level` sigma at its separation. Arguments as in `contrast`.
+        """
+        from corontools.coron.completeness import completeness
+
+        if not level > 0:
+            raise DataError(f"the level should be a positive number of sigma, found {level}")
+        return completeness(self, star_flux=_star(star_flux, star_magnitude, zero_point), level=level)
+
+    def roc(self, flux: float, *, within: tuple[float, float], modes: int) -> QTable:
+        """Share of noise (false positives) and of sources of a flux (true positives) above every threshold of S/N.
+
+        Parameters
+        ----------
+        flux : float
+            In multiples of the PSF.
+        within : (float, float)
+            Separations, px.
+        modes : int
+
+        Raises
+        ------
+        DataError
+            If no pixel lies there, or there is no map of so many modes.
+        """
+        from corontools.coron.completeness import roc
+
+        return roc(self, flux, within=within, modes=modes)
 
     def _values(self) -> np.ndarray:
         return self.flux
