@@ -7,7 +7,12 @@ from scipy import special
 
 from corontools.errors import DataError
 
-__all__ = ["annular_noise", "radii", "student_factor"]
+__all__ = ["annular_noise", "radii", "ring_scatter", "student_factor"]
+
+# standard deviation of a Gaussian over its median absolute deviation
+SIGMA_PER_MAD = 1.482602218505602
+# pixels that tell a scatter
+LEAST_PIXELS = 5
 
 
 def radii(shape: tuple[int, int], center: tuple[float, float]) -> np.ndarray:
@@ -62,6 +67,32 @@ def annular_noise(
         mean = np.bincount(ring, values, rings) / count
         noise = np.sqrt(np.bincount(ring, np.square(values - mean[ring]), rings) / count)
     return (np.arange(rings) + 0.5) * width, noise, count
+
+
+def ring_scatter(image: np.ndarray, *, center: tuple[float, float], width: float = 2.0) -> np.ndarray:
+    """1-sigma scatter of the ring that each pixel lies in, by the median absolute deviation, shape (y, x).
+
+    Rings as in `annular_noise`, out to the corners. A source that holds less than half of a ring hardly moves its
+    scatter. NaN where the image is, and in rings with fewer than five finite pixels.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(1).normal(size=(41, 41))
+    >>> image[18:21, 30:33] = 100.0
+    >>> bool(abs(ring_scatter(image, center=(20.0, 20.0))[5, 5] - 1) < 0.2)
+    True
+    """
+    finite = np.isfinite(image)
+    ring, values = (radii(image.shape, center) / width).astype(np.intp)[finite], image[finite].astype(np.float64)
+    order = np.argsort(ring, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(ring[order])) + 1)
+    scatter = np.full(values.size, np.nan)
+    for part in parts:
+        if part.size >= LEAST_PIXELS:
+            scatter[part] = SIGMA_PER_MAD * np.median(np.abs(values[part] - np.median(values[part])))
+    out = np.full(image.shape, np.nan)
+    out[finite] = scatter
+    return out
 
 
 def student_factor(level: float, elements: np.ndarray) -> np.ndarray:

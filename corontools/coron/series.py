@@ -13,6 +13,7 @@ from corontools.arrays.apertures import aperture_snr_series
 from corontools.arrays.radial import annular_noise
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.coverage import Coverage
+from corontools.coron.rotation import is_turned
 from corontools.coron.source import Footprint, Source, footprint
 from corontools.coron.subspace import science_rows
 from corontools.errors import DataError
@@ -166,14 +167,28 @@ class ModeSeries(Result):
         position : (float, float)
         psf : Source or ndarray, optional
             Image of a source of flux 1, see `KlipResult.inject`.
+
+        Raises
+        ------
+        DataError
+            With "adi" and "ardi": the source is in the references too and subtracts itself.
         """
+        self._refuse_own_star("flux_at")
         matched, response, power = self._match(footprint(self.klip.target, 1.0, position=position, psf=psf))
         return np.divide(matched, response, out=np.full(response.shape, np.nan), where=response > LEAST * power)
 
     def throughput_at(self, position: tuple[float, float], *, psf: Source | np.ndarray | None = None) -> np.ndarray:
         """Share <q, p> / <p, p> of a source at a 0-based (x, y) that the subtraction leaves, (n,); see `flux_at`."""
+        self._refuse_own_star("throughput_at")
         _, response, power = self._match(footprint(self.klip.target, 1.0, position=position, psf=psf))
         return response / power if power > 0 else np.full(response.shape, np.nan)
+
+    def _refuse_own_star(self, what: str) -> None:
+        if self.klip.strategy != "rdi":
+            raise DataError(
+                f"{what}: with {self.klip.strategy!r} a source is in the references too and subtracts itself; reduce "
+                "with it, KlipResult.inject(...), and compare"
+            )
 
     def _match(self, source: Footprint) -> tuple[np.ndarray, np.ndarray, float]:
         """<residual, p> and <q, p> (n,), and <p, p>, each summed over the integrations.
@@ -209,8 +224,10 @@ class ModeSeries(Result):
     ) -> ModeSeries:
         """The series for science images with a source added; see `KlipResult.inject`.
 
-        What the subtraction leaves of the source alone is added to every frame.
+        What the subtraction leaves of the source alone is added to every frame. Not with "adi" and "ardi", where the
+        modes change with the source.
         """
+        self._refuse_own_star("inject")
         source = footprint(self.klip.target, flux, position=position, sep=sep, pa=pa, psf=psf)
         frames = self._response(source, self.modes)
         frames += self.frames
@@ -228,6 +245,7 @@ class ModeSeries(Result):
         psf: Source | np.ndarray | None = None,
     ) -> np.ndarray:
         """Frame i of `inject(...)` alone, float32 (y, x): what follows a source that is dragged."""
+        self._refuse_own_star("injected_frame")
         source = footprint(self.klip.target, flux, position=position, sep=sep, pa=pa, psf=psf)
         return self._response(source, self.modes[[i]])[0] + self.frames[i]
 
@@ -267,6 +285,11 @@ class ModeSeries(Result):
 
 def series(klip: KlipResult, modes: Sequence[int] | None) -> ModeSeries:
     """Mean residuals of a result; see `KlipResult.series`."""
+    if is_turned(klip.target):
+        raise DataError(
+            "the integrations have different angles, their mean would smear the sky; turn them north up for each "
+            "number of modes: [klip.at(k).combine() for k in ...]"
+        )
     chosen = _chosen(modes, klip.max_modes)
     coverage, total = Coverage.of(klip), np.zeros(klip.zones.size)
     for space in klip.subspaces:
