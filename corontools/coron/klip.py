@@ -26,6 +26,7 @@ from corontools.result import Result, call, verb
 if TYPE_CHECKING:
     from corontools.coron.combined import CombinedImage
     from corontools.coron.contrast import ContrastCurve
+    from corontools.coron.forward import Response
     from corontools.coron.rotation import Strategy
     from corontools.coron.series import ModeSeries
     from corontools.coron.source import Source
@@ -222,6 +223,43 @@ class KlipResult(Result):
             aligned=self.aligned.inject(flux, position=position, sep=sep, pa=pa, psf=psf),
             subspaces=tuple(s.with_scores(s.scores + s.scores_of(source, good)) for s in self.subspaces),
         )
+
+    def response(
+        self,
+        *,
+        position: tuple[float, float] | None = None,
+        sep: float | None = None,
+        pa: float | None = None,
+        psf: Source | np.ndarray | None = None,
+    ) -> Response:
+        """What this number of modes leaves of a faint source, what it takes of itself included (Pueyo 2016).
+
+        With "adi" and "ardi" the source is in the references of the same star and turns the modes: the change of the
+        residual is linear in its flux as long as that turn is small, see `Response.faint`. With "rdi" it is exact.
+
+        Parameters
+        ----------
+        position, sep, pa, psf
+            Of the source, see `inject`.
+
+        Raises
+        ------
+        DataError
+            As `inject` does.
+
+        Examples
+        --------
+        >>> from corontools import Exposure, PSFStack, Source
+        >>> frames = np.random.default_rng(1).normal(size=(12, 33, 33))
+        >>> cube = Exposure(frames, angles=np.linspace(0.0, 60.0, 12))
+        >>> klip = PSFStack.from_exposures([cube]).align_to(cube, to="none").klip(4, strategy="adi", fwhm=3.0)
+        >>> response = klip.response(position=(26.0, 16.0), psf=Source.gaussian(3.0))
+        >>> bool(0.5 < response.throughput < 1.0), response.frames.shape
+        (True, (12, 33, 33))
+        """
+        from corontools.coron.forward import respond
+
+        return respond(self, {"position": position, "sep": sep, "pa": pa, "psf": psf})
 
     def _again(self, aligned: AlignedRefs) -> KlipResult:
         """Other images reduced the same way."""

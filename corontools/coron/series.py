@@ -186,8 +186,8 @@ class ModeSeries(Result):
     def _refuse_own_star(self, what: str) -> None:
         if self.klip.strategy != "rdi":
             raise DataError(
-                f"{what}: with {self.klip.strategy!r} a source is in the references too and subtracts itself; reduce "
-                "with it, KlipResult.inject(...), and compare"
+                f"{what}: with {self.klip.strategy!r} a source is in the references too and subtracts itself; take "
+                "klip.at(k).response(...) for a faint source, or reduce with it: klip.inject(...)"
             )
 
     def _match(self, source: Footprint) -> tuple[np.ndarray, np.ndarray, float]:
