@@ -48,7 +48,7 @@ class Exposure:
     angles : ndarray, shape (n_int,), or float, optional
         Position angle of the image's +y axis at the star, degrees east of north, of each integration or of all. Not
         needed where the WCS holds for all integrations, see `position_angles`; where they are given the WCS says
-        nothing of the orientation, and the image isn't mirrored: north up, east is left.
+        nothing of the orientation, and the image isn't mirrored: north up, east is left. `save` doesn't write them.
 
     Raises
     ------

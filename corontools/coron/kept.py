@@ -151,7 +151,7 @@ def _zone(kept: Kept, pixels: np.ndarray) -> _Zone:
     holes = np.flatnonzero(gap)
     # the references of a pixel side by side: they are filled in pixel by pixel
     good, filled = (array[np.ix_(at[holes], kept.keep)].T for array in (rows.good, rows.there))
-    zero = _zero_points(count, sums, filled, good)
+    zero = _zero_points(kept.keep, count, sums, filled, good)
     filled -= zero[:, None]
     filled[~good] = 0.0
     whole = good.all(axis=0)
@@ -165,14 +165,14 @@ def _zone(kept: Kept, pixels: np.ndarray) -> _Zone:
     return _Zone(_shifted(count, sums, gram, zero) + filled @ filled.T, zero, holes, filled)
 
 
-def _zero_points(count: int, sums: np.ndarray, values: np.ndarray, good: np.ndarray) -> np.ndarray:
+def _zero_points(keep: np.ndarray, count: int, sums: np.ndarray, values: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Mean of each reference: over the pixels that all have where these are enough, else over its own."""
     whole = good.all(axis=0)
     if count + np.count_nonzero(whole) >= 2 * len(good):
         return (sums + np.sum(values, axis=1, where=whole)) / (count + np.count_nonzero(whole))
     own = count + good.sum(axis=1)
     if not own.all():
-        raise DataError(f"no good pixel in image(s) {np.flatnonzero(own == 0).tolist()} of this zone; leave them out")
+        raise DataError(f"no good pixel in image(s) {keep[own == 0].tolist()} of this zone; leave them out")
     return (sums + np.sum(values, axis=1, where=good)) / own
 
 

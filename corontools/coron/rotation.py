@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -112,18 +113,18 @@ class Rule:
             if min_rotation is not None or fwhm is not None:
                 raise DataError("min_rotation and fwhm choose frames of the same star: give strategy='adi' or 'ardi'")
             return cls()
-        wanted = LEAST if min_rotation is None else float(min_rotation)
-        if not (np.isfinite(wanted) and wanted >= 0):
-            raise DataError(f"min_rotation should be 0 or more (times fwhm), found {min_rotation}")
-        return cls(strategy, wanted, _width(target, fwhm) if wanted else 1.0)
+        wanted = LEAST if min_rotation is None else min_rotation
+        if not isinstance(wanted, Real) or not (np.isfinite(wanted) and wanted >= 0):
+            raise DataError(f"min_rotation should be 0 or more (times fwhm), found {min_rotation!r}")
+        return cls(strategy, float(wanted), _width(target, fwhm) if wanted else 1.0)
 
 
 RDI = Rule()
 
 
 def _width(target: Exposure, fwhm: float | None) -> float:
-    if fwhm is not None and not (np.isfinite(fwhm) and fwhm > 0):
-        raise DataError(f"the width of the PSF should be positive, found {fwhm} px")
+    if fwhm is not None and not (isinstance(fwhm, Real) and np.isfinite(fwhm) and fwhm > 0):
+        raise DataError(f"the width of the PSF should be positive, found {fwhm!r} px")
     width = fwhm or target.meta.fwhm
     if not width:
         raise DataError(

@@ -392,6 +392,8 @@ def test_fewer_references_than_modes_are_told_of():
         ({"fwhm": 1.0}, "give strategy='adi' or 'ardi'"),
         ({"strategy": "adi", "min_rotation": -1.0}, "0 or more .times fwhm., found -1"),
         ({"strategy": "adi", "min_rotation": np.nan}, "0 or more .times fwhm., found nan"),
+        ({"strategy": "adi", "min_rotation": "1 px"}, "0 or more .times fwhm., found '1 px'"),
+        ({"strategy": "adi", "fwhm": "1 px"}, "should be positive, found '1 px' px"),
         ({"strategy": "adi"}, "give fwhm=<px>, or fwhm=1 and min_rotation in px"),
         ({"strategy": "adi", "fwhm": 0.0}, "should be positive, found 0.0 px"),
     ],
@@ -401,6 +403,22 @@ def test_impossible_wishes_are_refused(options, message):
     aligned = PSFStack.from_exposures([cube]).align_to(cube, to="none")
     with pytest.raises(DataError, match=message):
         aligned.klip(2, **options)
+
+
+def test_a_reference_without_a_good_pixel_is_named():
+    cube = sequence()
+    dead = cube.mask(np.arange(14)[:, None, None] == 12)
+    with pytest.raises(DataError, match=r"no good pixel in image\(s\) \[12\] of this zone; leave them out"):
+        adi(cube, 2, stack=[dead])
+
+
+def test_warnings_point_to_the_call():
+    cube = sequence(5, step=12.0)
+    with pytest.warns(UserWarning, match="fewer references than 3 modes") as caught:
+        PSFStack.from_exposures([cube]).align_to(cube, to="none").klip(
+            3, strategy="adi", min_rotation=2.5, fwhm=1.0, zones=ZONES
+        )
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_unknown_angles_are_refused():
