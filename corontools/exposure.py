@@ -45,12 +45,17 @@ class Exposure:
         What the file held besides; copied into the file that `save` writes.
     source : str, optional
         The Python call that gives this exposure again; kept by `read` and by the verbs.
+    angles : ndarray, shape (n_int,), or float, optional
+        Position angle of the image's +y axis at the star, degrees east of north, of each integration or of all. Not
+        needed where the WCS holds for all integrations, see `position_angles`; where they are given the WCS says
+        nothing of the orientation, and the image isn't mirrored: north up, east is left. `save` doesn't write them.
 
     Raises
     ------
     DataError
-        If data has fewer than two axes or no pixel, another array differs from it in shape, or an array holds
-        something else than real numbers (dq: than integers).
+        If data has fewer than two axes or no pixel, another array differs from it in shape, an array holds
+        something else than real numbers (dq: than integers), or the angles aren't one finite number for each
+        integration.
 
     Examples
     --------
@@ -69,6 +74,7 @@ class Exposure:
     variances: Mapping[str, np.ndarray] = field(default_factory=dict)
     extensions: Sequence[Any] = ()
     source: str = ""
+    angles: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         data = _real(self.data, "data")
@@ -83,6 +89,8 @@ class Exposure:
         for name, value in {"data": data, "err": err, "dq": dq}.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "variances", MappingProxyType(variances))
+        if self.angles is not None:
+            object.__setattr__(self, "angles", _degrees(self.angles, self.n_int, self._name))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**{f.name: getattr(self, f.name) for f in fields(self)}, "variances": dict(self.variances)}
@@ -137,6 +145,26 @@ class Exposure:
         return self.meta.center or ((nx - 1) / 2, (ny - 1) / 2)
 
     @cached_property
+    def position_angles(self) -> np.ndarray | None:
+        """Position angle of the image's +y axis at the star, degrees east of north, (n_int,).
+
+        `angles` where they are given, else by the WCS, the same for all integrations; None where there is neither.
+        The roll of the telescope alone (`meta.roll`) doesn't do: instruments are mounted at angles to it.
+
+        Examples
+        --------
+        >>> Exposure(np.ones((3, 4, 4)), angles=[10.0, 20.0, 30.0]).select([2, 0]).position_angles.tolist()
+        [30.0, 10.0]
+        """
+        if self.angles is not None or self.wcs is None:
+            return self.angles
+        x, y = self.center
+        (ra, dec), (ra_up, dec_up) = np.radians(self.wcs.all_pix2world([(x, y), (x, y + 1)], 0))
+        east = np.sin(ra_up - ra) * np.cos(dec_up)
+        north = np.sin(dec_up) * np.cos(dec) - np.cos(dec_up) * np.sin(dec) * np.cos(ra_up - ra)
+        return readonly(np.full(self.n_int, np.degrees(np.arctan2(east, north)) % 360))
+
+    @cached_property
     def good(self) -> np.ndarray:
         """True where data are finite and DO_NOT_USE is not set."""
         good = np.isfinite(self.data)
@@ -171,7 +199,12 @@ class Exposure:
         index = indices(integrations, cube.n_int, "integrations")
         kept = tuple(e for e in self.extensions if e.name != "INT_TIMES")
         call = f".select({[int(i) for i in index]})"
-        return cube._mapped(lambda array: array[index], extensions=kept, source=self.source and self.source + call)
+        return cube._mapped(
+            lambda array: array[index],
+            extensions=kept,
+            source=self.source and self.source + call,
+            angles=None if self.angles is None else self.angles[index],
+        )
 
     def crop(self, size: int | tuple[int, int], *, center: tuple[float, float] | None = None) -> Exposure:
         """Cut a (height, width) box around the star (or `center`); WCS and centre follow.
@@ -289,6 +322,8 @@ class Exposure:
             rows.insert(2, ("pixel scale", f'{self.meta.pixel_scale:.4f}"/px'))
         if self.meta.roll is not None:
             rows.append(("roll", f"{self.meta.roll:.2f} deg"))
+        if self.angles is not None:
+            rows.append(("position angles", f"{self.angles.min():.2f} to {self.angles.max():.2f} deg"))
         return rows
 
     def __repr__(self) -> str:
@@ -347,6 +382,22 @@ def _real(array: Any, what: str) -> np.ndarray:
         values = values.astype(np.float64)
     if np.ma.is_masked(array):
         values = np.where(np.ma.getmaskarray(array), np.nan, values)
+    return readonly(values)
+
+
+def _degrees(angles: Any, n_int: int, name: str) -> np.ndarray:
+    """Angles (n_int,) as float64; one serves all integrations."""
+    values = np.asarray(angles)
+    if values.dtype.kind not in "fiu":
+        raise DataError(f"{name}: angles should be numbers in degrees, found {values.dtype}")
+    values = np.array(np.broadcast_to(values, (n_int,)) if values.ndim == 0 else values, np.float64)
+    if values.shape != (n_int,):
+        raise DataError(f"{name}: {n_int} integration(s) need as many angles, found an array of shape {values.shape}")
+    unknown = np.flatnonzero(~np.isfinite(values))
+    if unknown.size:
+        raise DataError(
+            f"{name}: the angles of integration(s) {unknown.tolist()} aren't finite numbers; leave these out"
+        )
     return readonly(values)
 
 

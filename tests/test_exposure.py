@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from astropy.wcs import WCS
@@ -238,3 +240,58 @@ def test_a_star_off_the_reference_pixel_is_found_again(tmp_path):
     wcs.wcs.ctype, wcs.wcs.crpix, wcs.wcs.cdelt = ["RA---TAN", "DEC--TAN"], [9.0, 9.0], [-1.75e-5, 1.75e-5]
     exposure = Exposure(np.ones((16, 16)), wcs=wcs, meta=Meta(center=(7.25, 8.5)))
     assert Exposure.read(exposure.save(tmp_path / "x.fits")).center == (7.25, 8.5)
+
+
+def test_angles_follow_their_integrations():
+    cube = Exposure(np.arange(60.0).reshape(3, 5, 4), angles=[350, 10, 30], meta=Meta(center=(1.0, 2.0)))
+    assert cube.angles.dtype == np.float64
+    assert not cube.angles.flags.writeable
+    assert cube.select([2, 0]).angles.tolist() == [30.0, 350.0]
+    assert cube.select(np.array([False, True, False])).angles.tolist() == [10.0]
+    for same in (cube.crop(3), cube.mask(cube.data > 7), cube.repair(), cube.with_(err=cube.data), cube.cube):
+        assert same.angles.tolist() == [350.0, 10.0, 30.0]
+    deep = Exposure(np.ones((2, 2, 5, 4)), angles=[1.0, 2.0, 3.0, 4.0])
+    assert deep.cube.select(3).angles.tolist() == [4.0]
+    assert Exposure(np.ones((3, 5, 4)), angles=7.5).angles.tolist() == [7.5, 7.5, 7.5]
+    assert Exposure(np.ones((5, 4)), angles=7.5).position_angles.tolist() == [7.5]
+    assert Exposure(np.ones((5, 4))).position_angles is None
+    assert pickle.loads(pickle.dumps(cube)).angles.tolist() == [350.0, 10.0, 30.0]
+    assert "350.00" in repr(cube)
+
+
+def test_the_caller_may_change_the_angles_afterwards():
+    angles = np.array([1.0, 2.0])
+    cube = Exposure(np.ones((2, 5, 4)), angles=angles)
+    angles[0] = 99.0
+    assert cube.angles.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("angles", "message"),
+    [
+        ([1.0, 2.0], r"3 integration\(s\) need as many angles, found an array of shape \(2,\)"),
+        ([[1.0, 2.0, 3.0]], r"found an array of shape \(1, 3\)"),
+        ([1.0, np.nan, np.inf], r"the angles of integration\(s\) \[1, 2\] aren't finite"),
+        (["a", "b", "c"], "angles should be numbers in degrees, found <U1"),
+    ],
+)
+def test_angles_that_fit_no_integration_are_refused(angles, message):
+    with pytest.raises(DataError, match=message):
+        Exposure(np.ones((3, 5, 4)), angles=angles)
+    with pytest.raises(DataError, match=message):
+        Exposure(np.ones((3, 5, 4))).with_(angles=angles)
+
+
+@pytest.mark.parametrize("roll", [0.0, 10.0, 200.0, 350.0])
+@pytest.mark.parametrize("parity", [1, -1])
+def test_position_angles_come_from_the_wcs(roll, parity):
+    turn = np.radians(roll)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [311.29, 78.0], [3.0, 2.0]
+    wcs.wcs.cd = 1e-5 * np.array([[-parity * np.cos(turn), np.sin(turn)], [parity * np.sin(turn), np.cos(turn)]])
+    exposure = Exposure(np.ones((2, 5, 4)), wcs=wcs, meta=Meta(center=(2.0, 1.0)))
+    star, up = wcs.pixel_to_world([2.0, 2.0], [1.0, 2.0])
+    np.testing.assert_allclose(exposure.position_angles, star.position_angle(up).deg, atol=1e-6)
+    np.testing.assert_allclose((exposure.position_angles - roll + 180) % 360, 180, atol=1e-3)
+    assert exposure.angles is None
+    assert exposure.with_(angles=5.0).position_angles.tolist() == [5.0, 5.0]

@@ -7,10 +7,14 @@ from scipy import special
 
 from corontools.errors import DataError
 
-__all__ = ["annular_noise", "radii", "ring_index", "ring_scatter", "student_factor"]
+__all__ = ["annular_noise", "radii", "ring_index", "ring_scatter", "scatter_map", "student_factor"]
 
+# standard deviation of a Gaussian over its median absolute deviation
+SIGMA_PER_MAD = 1.482602218505602
 # robust sigma beyond which a value is a source, not noise
 CLIP = 5.0
+# pixels that tell a scatter
+LEAST_PIXELS = 5
 
 
 def radii(shape: tuple[int, int], center: tuple[float, float]) -> np.ndarray:
@@ -123,8 +127,34 @@ def _clipped_scatter(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median of each row, and standard deviation about it of what is within `CLIP` robust sigma."""
     level = np.median(values, axis=1)
     squares = np.square(values - level[:, None])
-    near = squares <= (CLIP * 1.4826) ** 2 * np.median(squares, axis=1)[:, None]
+    near = squares <= (CLIP * SIGMA_PER_MAD) ** 2 * np.median(squares, axis=1)[:, None]
     return level, np.sqrt(np.mean(squares, axis=1, where=near))
+
+
+def scatter_map(image: np.ndarray, *, center: tuple[float, float], width: float = 2.0) -> np.ndarray:
+    """1-sigma scatter of the ring that each pixel lies in, by the median absolute deviation, shape (y, x).
+
+    Rings as in `annular_noise`, out to the corners. A source that holds less than half of a ring hardly moves its
+    scatter. NaN where the image is, and in rings with fewer than five finite pixels.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(1).normal(size=(41, 41))
+    >>> image[18:21, 30:33] = 100.0
+    >>> bool(abs(scatter_map(image, center=(20.0, 20.0))[5, 5] - 1) < 0.2)
+    True
+    """
+    finite = np.isfinite(image)
+    ring, values = (radii(image.shape, center) / width).astype(np.intp)[finite], image[finite].astype(np.float64)
+    order = np.argsort(ring, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(ring[order])) + 1)
+    scatter = np.full(values.size, np.nan)
+    for part in parts:
+        if part.size >= LEAST_PIXELS:
+            scatter[part] = SIGMA_PER_MAD * np.median(np.abs(values[part] - np.median(values[part])))
+    out = np.full(image.shape, np.nan)
+    out[finite] = scatter
+    return out
 
 
 def student_factor(level: float, elements: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from corontools.arrays.register import Quality, Registration, default_weight, register_pairs
 from corontools.arrays.shift import shift_flags, shift_image, shift_variance
 from corontools.coron.pairs import PairRms, difference, mean_fit, pair_rms
+from corontools.coron.source import Footprint, footprints
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import BAD, Exposure, check_alike, indices
@@ -24,6 +25,7 @@ from corontools.result import Result, verb
 if TYPE_CHECKING:
     from corontools.coron.completeness import FalseAlarms
     from corontools.coron.klip import KlipResult
+    from corontools.coron.rotation import Strategy
     from corontools.coron.source import Source
     from corontools.coron.stack import PSFStack
     from corontools.coron.zones import Zones
@@ -53,6 +55,8 @@ class AlignedRefs(Result):
         `arrays.register.Registration`; NaN besides the shifts with to="none".
     mask : ndarray, shape (y, x), or None
         Weight of the pixels in the fit.
+    planted : str
+        Where sources were injected: "" nowhere, "science" or "star", see `inject`.
     """
 
     stack: PSFStack
@@ -60,6 +64,7 @@ class AlignedRefs(Result):
     to: str
     fit: Registration
     mask: np.ndarray | None
+    planted: str = ""
 
     @property
     def shifts(self) -> np.ndarray:
@@ -204,14 +209,30 @@ class AlignedRefs(Result):
         sep: float | None = None,
         pa: float | None = None,
         psf: Source | np.ndarray | None = None,
+        into: Literal["science", "star"] = "science",
     ) -> AlignedRefs:
-        """The same shifts for science images with a source in every integration; see `KlipResult.inject`."""
-        from corontools.coron.source import footprint
+        """The same shifts for science images with a source in every integration; see `KlipResult.inject`.
 
-        source = footprint(self.target, flux, position=position, sep=sep, pa=pa, psf=psf)
-        data = self.target.data.astype(np.float64)
-        data.reshape(self.n_int, -1)[:, source.pixels] += source.values
-        return self.with_(target=self.target.with_(data=data))
+        Parameters
+        ----------
+        flux, position, sep, pa, psf
+            Of the source, see `KlipResult.inject`.
+        into : str
+            "science": the science images alone, for references of other stars. "star": the references that are of
+            the science star too (`meta.target`), each at its own angle, for angular differential imaging.
+
+        Raises
+        ------
+        DataError
+            As `KlipResult.inject` does; with into="star" if angles aren't known.
+        """
+        if into not in ("science", "star"):
+            raise DataError(f"a source goes into 'science' or 'star', found {into!r}")
+        place: dict[str, Any] = {"position": position, "sep": sep, "pa": pa, "psf": psf}
+        data = _with_light(self.target, footprints(self.target, flux, **place))
+        planted = "science" if "science" in (into, self.planted) else into
+        stack = self.stack if into == "science" else _planted(self, flux, place)
+        return self.with_(target=self.target.with_(data=data), stack=stack, planted=planted)
 
     def difference(self, i: int, ref: int) -> Exposure:
         """Science integration i less the aligned reference, scaled to it, (y, x).
@@ -235,10 +256,24 @@ class AlignedRefs(Result):
         return pair_rms(self)
 
     @verb
-    def klip(self, modes: int = 50, *, zones: Literal["shared", "full"] | Zones = "shared") -> KlipResult:
+    def klip(
+        self,
+        modes: int = 50,
+        *,
+        zones: Literal["shared", "full"] | Zones = "shared",
+        strategy: Strategy = "rdi",
+        min_rotation: float | None = None,
+        fwhm: float | None = None,
+    ) -> KlipResult:
         """Subtract the star by its projection on the Karhunen-Loeve modes of the references.
 
         One decomposition serves every mode count up to `modes`; choose with `KlipResult.at`.
+
+        With "adi" and "ardi" (angular differential imaging) frames of the science star itself are references, where
+        the sky has turned enough between them and the science frame: 2 r sin(|angle| / 2) >= min_rotation fwhm, r being
+        the mean radius of the zone's pixels, so that a thin annulus has its own r, and a wide zone leaves frames out
+        by what holds for most of its area. Frames at the same angle show the same sky and are never references of
+        each other, nor is a frame its own. Angles are those of `Exposure.position_angles`.
 
         Parameters
         ----------
@@ -247,15 +282,38 @@ class AlignedRefs(Result):
         zones : str or Zones
             "shared": all pixels that at least half of the references and half of the science images have, as one
             zone. "full": the whole frame. `Zones`: each zone by itself.
+        strategy : str
+            References of a science frame: "rdi", all of the stack, whatever star they are of; "adi", those of the
+            science star at other angles; "ardi", these and those of other stars. A frame is of the science star if it
+            has the same `meta.target`.
+        min_rotation : float, optional
+            For "adi" and "ardi", how far the sky has to move, in units of `fwhm`; 0.5 by default.
+        fwhm : float, optional
+            Width of the PSF, px; by default that of the instrument. With fwhm=1, min_rotation is in px.
 
         Raises
         ------
         DataError
-            If modes is negative, or a zone has no good pixel or too few for this many modes.
+            If modes is negative, a zone has no good pixel or too few for this many modes, angles aren't known, or a
+            frame has no reference that has turned enough in a zone.
+
+        Examples
+        --------
+        >>> from corontools import PSFStack, Zones
+        >>> frames = np.random.default_rng(1).normal(size=(12, 33, 33))
+        >>> cube = Exposure(frames, angles=np.linspace(350.0, 405.0, 12))
+        >>> aligned = PSFStack.from_exposures([cube]).align_to(cube, to="none")
+        >>> klip = aligned.klip(4, strategy="adi", min_rotation=1.0, fwhm=3.0, zones=Zones.annuli([8, 16]))
+        >>> [space.references.tolist() for space in klip.subspaces if space.integrations == (5,)]
+        [[0, 1, 2, 8, 9, 10, 11]]
+        >>> klip.combine().image.shape[0] >= 33
+        True
         """
         from corontools.coron.klip import subtract
+        from corontools.coron.rotation import Rule
 
-        return subtract(self, modes=modes, zones=zones)
+        rule = Rule.of(self.target, strategy, min_rotation, fwhm)
+        return subtract(self, modes=modes, zones=zones, rule=rule)
 
     @verb
     def as_science(self, reference: int) -> AlignedRefs:
@@ -335,6 +393,29 @@ class AlignedRefs(Result):
         if self.mask is not None:
             pictures.append(quick.image_picture(self.mask, "weight of the fit", kind="linear", limits=(0.0, 1.0)))
         return pictures
+
+
+def _with_light(exposure: Exposure, sources: Sequence[Footprint]) -> np.ndarray:
+    """Pixels (n_int, y, x) of an exposure with a source in each integration, float64."""
+    data = exposure.data.astype(np.float64)
+    for row, source in zip(data.reshape(exposure.n_int, -1), sources, strict=True):
+        row[source.pixels] += source.values
+    return data
+
+
+def _planted(aligned: AlignedRefs, flux: float, place: Mapping[str, Any]) -> PSFStack:
+    """The references with a source in those of the science star, where it was before they were shifted."""
+    from corontools.coron.rotation import known_angles, of_star
+
+    own = np.flatnonzero(of_star(aligned.stack, aligned.target))
+    if not own.size:
+        return aligned.stack
+    angles = known_angles(aligned, np.isin(np.arange(aligned.n_ref), own))[1][own]
+    moved = aligned.shifts[:, own].mean(axis=0)
+    sources = footprints(aligned.target, flux, angles=angles, moved=moved, **place)
+    data = aligned.stack.exposure.data.astype(np.float64)
+    data[own] = _with_light(aligned.stack.exposure.select(own), sources)
+    return aligned.stack.with_data(data)
 
 
 def align(stack: PSFStack, target: Exposure, *, to: str, mask: np.ndarray | Exposure | None) -> AlignedRefs:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from corontools.arrays.noise import smooth_positive
+from corontools.arrays.radial import scatter_map
 from corontools.arrays.resample import resample
 from corontools.coron.contrast import ContrastCurve, measure
-from corontools.coron.grid import north_up, positions
+from corontools.coron.grid import Grid, by_angle, north_up, positions
 from corontools.coron.klip import KlipResult
 from corontools.dq import DQ
 from corontools.errors import DataError
@@ -33,7 +35,7 @@ class CombinedImage(Result):
     image : Exposure, (y, x)
         Mean with its error; NaN (and DO_NOT_USE) where no integration has data.
     weight : ndarray, shape (y, x)
-        Sum of the weights 1 / variance.
+        Sum of the weights: 1 / variance, or 1 for a median.
     count : ndarray of int, shape (y, x)
         Integrations that contribute.
     """
@@ -79,50 +81,90 @@ class CombinedImage(Result):
         return [quick.image_picture(self.image.data, "north up"), quick.image_picture(self.snr, "S/N")]
 
 
-def combine(results: Sequence[KlipResult], *, anchor: Literal["star", "wcs"] = "star") -> CombinedImage:
-    """Turn the residuals north up by their WCS and average them.
+def combine(
+    results: Sequence[KlipResult],
+    *,
+    anchor: Literal["star", "wcs"] = "star",
+    how: Literal["mean", "median"] = "mean",
+) -> CombinedImage:
+    """Turn the residuals north up by their angles or their WCS and average them.
 
     Weights are the inverse of the locally smoothed variance, so that a pixel's weight doesn't follow its own chance
     error. Photon and read noise average down over all integrations; what speckles leave is the same in all
-    integrations of an exposure, so it averages down over exposures only.
+    integrations of an exposure, so it averages down over exposures only. With "adi" and "ardi" it is neither: the
+    error is measured in the combined image, see `arrays.radial.scatter_map`.
 
     Parameters
     ----------
     results : sequence of KlipResult
         One for each science exposure, at the number of modes wanted.
     anchor : str
-        "star": rotation, scale and distortion come from the WCS, and each exposure's star (`meta.center`) comes to lie
-        on the same pixel. "wcs": positions come from the WCS alone, pointing errors included.
+        "star": rotation, scale and distortion come from the WCS (rotation from `Exposure.angles` where they are
+        given, no WCS is needed then), and each exposure's star (`meta.center`) comes to lie on the same pixel. "wcs":
+        positions come from the WCS alone, pointing errors included.
+    how : str
+        "mean", weighted, or "median", of equal weights: its error is at most sqrt(pi / 2) that of the mean.
 
     Raises
     ------
     DataError
-        If there is no result, one has no WCS, or units differ.
+        If there is no result, one has neither angles nor a WCS, or units differ.
     """
     if not results:
         raise DataError("no result to combine; give at least one KlipResult")
+    if how not in ("mean", "median"):
+        raise DataError(f"frames are combined by 'mean' or 'median', found {how!r}")
     for result in results:
-        _check(result, results[0])
-    grid = north_up([result.target for result in results], anchor=anchor)
-    total = _Sums(grid.shape)
-    for result in results:
-        x, y = positions(result.target, grid, anchor=anchor)
-        total.add(_exposure_sums(result, x, y))
-    first = results[0]
-    named = "" if anchor == "star" else f", anchor={anchor!r}"
-    alone = len(results) == 1 and not named
-    history = (*first.history, ".combine()") if alone else (f"combine({code_of(list(results))}{named})",)
-    meta = first.target.meta.with_(center=grid.center, pixel_scale=grid.pixel_scale, roll=None, history=history)
-    data, err = total.mean()
-    empty = np.isnan(data)
-    image = Exposure(
+        _check(result, results[0], anchor)
+    parts = [by_angle(result.target) for result in results]
+    grid = north_up([exposure for part in parts for _, exposure in part], anchor=anchor)
+    total, values = _Sums(grid.shape), []
+    for result, part in zip(results, parts, strict=True):
+        sums = _Sums(grid.shape)
+        for frame in _frames(result, part, grid, anchor):
+            sums.add_frame(frame if how == "mean" else frame.equal())
+            values += [frame.value] if how == "median" else []
+        total.add(sums)
+    data, err = total.mean() if how == "mean" else total.median(values)
+    if any(result.strategy != "rdi" for result in results):
+        err = scatter_map(data, center=grid.center)
+    history = _history(results, anchor, how)
+    image = _image(results[0].target, grid, data, err, history)
+    return CombinedImage(image=image, weight=total.weight, count=total.count, history=history)
+
+
+def _history(results: Sequence[KlipResult], anchor: str, how: str) -> tuple[str, ...]:
+    by = "" if how == "mean" else f"how={how!r}"
+    if len(results) == 1 and anchor == "star":
+        return (*results[0].history, f".combine({by})")
+    named = ("" if anchor == "star" else f", anchor={anchor!r}") + (by and f", {by}")
+    return (f"combine({code_of(list(results))}{named})",)
+
+
+def _image(target: Exposure, grid: Grid, data: np.ndarray, err: np.ndarray, history: tuple[str, ...]) -> Exposure:
+    """The combined image, with what is known of the first science exposure."""
+    scale = target.meta.pixel_scale if target.wcs is None else grid.pixel_scale
+    return Exposure(
         data=data,
         err=err,
-        dq=np.where(empty, np.uint32(DQ.DO_NOT_USE), np.uint32(0)),
-        meta=meta,
-        wcs=grid.wcs,
+        dq=np.where(np.isnan(data), np.uint32(DQ.DO_NOT_USE), np.uint32(0)),
+        meta=target.meta.with_(center=grid.center, pixel_scale=scale, roll=None, history=history),
+        wcs=None if target.wcs is None else grid.wcs,
+        angles=np.zeros(1) if target.wcs is None else None,
     )
-    return CombinedImage(image=image, weight=total.weight, count=total.count, history=history)
+
+
+class _Frame(NamedTuple):
+    """One integration on the grid: values, variance of photons and of speckles, weight."""
+
+    value: np.ndarray
+    photon: np.ndarray
+    speckle: np.ndarray
+    weight: np.ndarray
+
+    def equal(self) -> _Frame:
+        """The same with weight 1."""
+        return self._replace(weight=np.ones_like(self.weight))
 
 
 class _Sums:
@@ -140,33 +182,48 @@ class _Sums:
         self.speckle += np.square(other.speckle)  # an exposure's speckles add up linearly, exposures in quadrature
         self.count += other.count
 
+    def add_frame(self, frame: _Frame) -> None:
+        """Add an integration of the same exposure."""
+        value, p, s, weight = frame
+        use = np.isfinite(value) & (weight > 0)
+        self.weight[use] += weight[use]
+        self.value[use] += (weight * value)[use]
+        self.photon[use] += (np.square(weight) * p)[use]
+        self.speckle[use] += (weight * np.sqrt(s))[use]
+        self.count += use
+
     def mean(self) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and its error."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.value / self.weight, np.sqrt(self.photon + self.speckle) / self.weight
 
+    def median(self, values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Median of the frames that were added with equal weights, and its error; that of two is their mean."""
+        with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)  # where no frame has data the median is NaN
+            photon = self.photon * np.where(self.count > 2, np.pi / 2, 1.0)
+            return np.nanmedian(values, axis=0), np.sqrt(photon + self.speckle) / self.weight
 
-def _exposure_sums(result: KlipResult, x: np.ndarray, y: np.ndarray) -> _Sums:
-    sums = _Sums(x.shape)
+
+def _frames(
+    result: KlipResult, parts: Sequence[tuple[list[int], Exposure]], grid: Grid, anchor: str
+) -> Iterator[_Frame]:
+    """The integrations of a result on the grid."""
     shared, own = result.noise
-    for frame, common, alone in zip(result.frames, shared, own, strict=True):
-        known = bool((common + alone > 0).any())
-        value, p, s = resample(
-            frame,
-            x,
-            y,
-            good=np.isfinite(frame),
-            photon=alone if known else None,
-            speckle=common if known else None,
-        )
-        weight = _weight(p + s, known)
-        use = np.isfinite(value) & (weight > 0)
-        sums.weight[use] += weight[use]
-        sums.value[use] += (weight * value)[use]
-        sums.photon[use] += (np.square(weight) * p)[use]
-        sums.speckle[use] += (weight * np.sqrt(s))[use]
-        sums.count += use
-    return sums
+    for integrations, exposure in parts:
+        x, y = positions(exposure, grid, anchor=anchor)
+        for i in integrations:
+            frame, common, alone = result.frames[i], shared[i], own[i]
+            known = bool((common + alone > 0).any())
+            value, p, s = resample(
+                frame,
+                x,
+                y,
+                good=np.isfinite(frame),
+                photon=alone if known else None,
+                speckle=common if known else None,
+            )
+            yield _Frame(value, p, s, _weight(p + s, known))
 
 
 def _weight(variance: np.ndarray, known: bool) -> np.ndarray:
@@ -178,14 +235,20 @@ def _weight(variance: np.ndarray, known: bool) -> np.ndarray:
         return np.where(smooth > 0, 1.0 / smooth, 0.0)
 
 
-def _check(result: KlipResult, first: KlipResult) -> None:
-    if result.target.wcs is None:
+def _check(result: KlipResult, first: KlipResult, anchor: str) -> None:
+    target = result.target
+    if target.wcs is None and (target.angles is None or anchor == "wcs"):
         raise DataError(
-            f"{result.target._name} has no WCS, so north isn't known; give one with Exposure.with_(wcs=...)"
+            f"{target._name} has no WCS, so north isn't known; give one with Exposure.with_(wcs=...), or the position "
+            "angles of its integrations with Exposure.with_(angles=...) and anchor='star'"
         )
+    if _has_scale(target) != _has_scale(first.target):
+        raise DataError(f"{target._name} or {first.target._name} has no pixel scale; give it with meta.with_")
     for what in ("unit", "filter"):
-        a, b = getattr(first.target.meta, what), getattr(result.target.meta, what)
+        a, b = getattr(first.target.meta, what), getattr(target.meta, what)
         if a != b:
-            raise DataError(
-                f"{what}s differ: {first.target._name} has {a or 'none'}, {result.target._name} has {b or 'none'}"
-            )
+            raise DataError(f"{what}s differ: {first.target._name} has {a or 'none'}, {target._name} has {b or 'none'}")
+
+
+def _has_scale(target: Exposure) -> bool:
+    return target.wcs is not None or bool(target.meta.pixel_scale)

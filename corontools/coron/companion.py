@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from corontools.coron.klip import KlipResult
+from corontools.coron.matching import linear
 from corontools.coron.source import Footprint, Source, on_detector, on_sky, source_of
 from corontools.errors import DataError
 from corontools.meta import Meta
@@ -318,6 +319,8 @@ def fit_companion(
     """
     if not results:
         raise DataError("no result to fit; give at least one KlipResult")
+    for one in results:
+        linear(one, "fit_companion")
     first = results[0]
     source = source_of(psf, first.target)
     fwhm = float(source.fwhm or first.target.meta.fwhm or source.width)

@@ -11,7 +11,7 @@ import numpy as np
 
 from corontools.arrays.radial import radii, ring_scatter
 from corontools.coron.grid import north_up, positions
-from corontools.coron.matching import Match, match, match_at
+from corontools.coron.matching import Match, linear, match, match_at
 from corontools.coron.series import chosen_modes
 from corontools.coron.source import Source, footprint, source_of
 from corontools.errors import DataError
@@ -376,6 +376,7 @@ def flux_at(
     chosen = chosen_modes(modes, min(one.max_modes for one in results))
     matched, response, power = np.zeros(chosen.size), np.zeros(chosen.size), 0.0
     for one in results:
+        linear(one, "flux_at")
         source = footprint(one.target, 1.0, position=position, sep=sep, pa=pa, psf=psf)
         found = match_at(one, chosen, source)
         matched, response, power = matched + found[0], response + found[1], power + found[2]

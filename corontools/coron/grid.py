@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from corontools.exposure import Exposure
 
-__all__ = ["Grid", "north_up", "positions"]
+__all__ = ["Grid", "by_angle", "north_up", "positions"]
 
 # px between the points at which the WCS is evaluated; distortion is smooth over far more than that
 STEP = 8
@@ -25,6 +25,38 @@ class Grid:
     shape: tuple[int, int]
     center: tuple[float, float]
     pixel_scale: float
+
+
+# where a star stands whose place on the sky isn't known, and its arcsec per px where they aren't: they cancel out
+ANYWHERE, ANY_SCALE = (180.0, 0.0), 1.0
+
+
+def by_angle(exposure: Exposure) -> list[tuple[list[int], Exposure]]:
+    """Integrations at one angle, and an exposure with the WCS that they have.
+
+    Angles that are given make a WCS: a turned tangential projection, not mirrored, without distortion, the star where
+    the exposure's own WCS has it. Without angles, that is the WCS of all.
+    """
+    if exposure.angles is None:
+        return [(list(range(exposure.n_int)), exposure)]
+    cube, parts = exposure.cube, []
+    for angle in np.unique(exposure.angles):
+        integrations = np.flatnonzero(exposure.angles == angle).tolist()
+        one = cube.select(integrations[:1]).with_(angles=None)
+        parts.append((integrations, one.with_(wcs=_turned(one, float(angle)))))
+    return parts
+
+
+def _turned(exposure: Exposure, angle: float) -> Any:
+    """WCS of an image whose +y axis is at a position angle."""
+    known = exposure.wcs
+    star = np.array(ANYWHERE) if known is None else known.all_pix2world([exposure.center], 0)[0]
+    own = ANY_SCALE if known is None else _wcs_scale(known)
+    wcs = _north(star, exposure.meta.pixel_scale or own, exposure.center)
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    wcs.wcs.pc = [[cos, -sin], [sin, cos]]  # x counts to the west
+    wcs.wcs.set()
+    return wcs
 
 
 def north_up(exposures: Sequence[Exposure], *, anchor: str) -> Grid:

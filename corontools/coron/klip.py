@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from corontools.coron.aligned import AlignedRefs
-from corontools.coron.noise import residual_noise
+from corontools.coron.noise import measured_noise, residual_noise
+from corontools.coron.rotation import RDI, Choice, Rule, decompose_jobs, is_turned
 from corontools.coron.subspace import References, Subspace, decompose, label_zones, science_rows
 from corontools.coron.zones import Zones
 from corontools.dq import DQ
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from corontools.coron.companion import CompanionFit
     from corontools.coron.contrast import ContrastCurve
     from corontools.coron.detection import DetectionMap, Transmission
+    from corontools.coron.forward import Response
+    from corontools.coron.rotation import Strategy
     from corontools.coron.series import ModeSeries
     from corontools.coron.source import Source
 
@@ -50,6 +53,8 @@ class KlipResult(Result):
     subspaces : tuple of Subspace
     areas : str or Zones
         What was asked for: "shared", "full" or `Zones`.
+    rule : Rule
+        What made a frame a reference: strategy, min_rotation and fwhm.
     """
 
     aligned: AlignedRefs
@@ -57,6 +62,12 @@ class KlipResult(Result):
     zones: np.ndarray
     subspaces: tuple[Subspace, ...]
     areas: Literal["shared", "full"] | Zones = "shared"
+    rule: Rule = RDI
+
+    @property
+    def strategy(self) -> Strategy:
+        """References of a frame: "rdi", "adi" or "ardi", see `AlignedRefs.klip`."""
+        return self.rule.strategy
 
     @property
     def target(self) -> Exposure:
@@ -98,8 +109,12 @@ class KlipResult(Result):
         by those of the other exposures (or stars) with as many modes, so the squares of what is left, on the scale
         of the science star, are drawn from the same distribution as the science residual. Own is the photon and
         read noise of each integration, propagated through the subtraction. See `docs/klip.md`.
+
+        With "adi" and "ardi" references and science share speckles as near frames do, so the references can't tell
+        what is left of them. The noise is measured in the residual instead: the scatter in rings 2 px wide around the
+        star, see `arrays.radial.scatter_map`. A bright source, or a disk, raises it.
         """
-        out = residual_noise(self)
+        out = residual_noise(self) if self.strategy == "rdi" else measured_noise(self)
         out.flags.writeable = False
         return out[0], out[1]
 
@@ -157,7 +172,8 @@ class KlipResult(Result):
         Raises
         ------
         DataError
-            If the numbers don't increase, or lie beyond those of this result.
+            If the numbers don't increase, or lie beyond those of this result, or the sky turns between the integrations
+            (a mean of them would smear it).
         """
         from corontools.coron.series import series
 
@@ -175,18 +191,21 @@ class KlipResult(Result):
     ) -> KlipResult:
         """The result for science images with a source added to every integration.
 
-        The references hold nothing of the science images, so the modes stay and the projection of the source is added
-        to theirs: exactly what `aligned.inject(...).klip(...)` gives (to 7 digits of the source with to="each", whose
-        modes are kept so). The source has no noise of its own, errors of the images stay.
+        With "rdi" the references hold nothing of the science images, so the modes stay and the projection of the source
+        is added to theirs: exactly what `aligned.inject(...).klip(...)` gives (to 7 digits of the source with
+        to="each", whose modes are kept so). With "adi" and "ardi" the source is in the references of the same star too,
+        at their own angles, and subtracts itself: all is reduced again with it, as `aligned.inject(..., into="star")`
+        and the same `klip` do. The source has no noise of its own, errors of the images stay.
 
         Parameters
         ----------
         flux : float
             Times the PSF: the peak, in the unit of the images, of a Gaussian; may be negative.
         position : (float, float), optional
-            0-based (x, y).
+            0-based (x, y), in the first integration; where `Exposure.angles` differ it turns about the star with the
+            sky.
         sep, pa : float, optional
-            Instead: arcsec from the star and degrees east of north, by the WCS.
+            Instead: arcsec from the star and degrees east of north, by the angles or the WCS.
         psf : Source or ndarray, optional
             Image of a source of flux 1; by default a Gaussian as wide as the core of the PSF.
 
@@ -197,6 +216,9 @@ class KlipResult(Result):
         """
         from corontools.coron.source import footprint
 
+        if self.strategy != "rdi" or is_turned(self.target):
+            into: Literal["science", "star"] = "science" if self.strategy == "rdi" else "star"
+            return self._again(self.aligned.inject(flux, position=position, sep=sep, pa=pa, psf=psf, into=into))
         source = footprint(self.target, flux, position=position, sep=sep, pa=pa, psf=psf)
         good = self.target.good.reshape(self.target.n_int, -1)
         return self.with_(
@@ -266,11 +288,55 @@ class KlipResult(Result):
         made = fit_companion([self], position=position, sep=sep, pa=pa, psf=psf)
         return made.with_(history=(*self.history, step))
 
-    def combine(self) -> CombinedImage:
-        """All integrations turned north up and averaged; several results by `corontools.combine`."""
+    def response(
+        self,
+        *,
+        position: tuple[float, float] | None = None,
+        sep: float | None = None,
+        pa: float | None = None,
+        psf: Source | np.ndarray | None = None,
+    ) -> Response:
+        """What this number of modes leaves of a faint source, what it takes of itself included (Pueyo 2016).
+
+        With "adi" and "ardi" the source is in the references of the same star and turns the modes: the change of the
+        residual is linear in its flux as long as that turn is small, see `Response.faint`. With "rdi" it is exact.
+
+        Parameters
+        ----------
+        position, sep, pa, psf
+            Of the source, see `inject`.
+
+        Raises
+        ------
+        DataError
+            As `inject` does.
+
+        Examples
+        --------
+        >>> from corontools import Exposure, PSFStack, Source
+        >>> frames = np.random.default_rng(1).normal(size=(12, 33, 33))
+        >>> cube = Exposure(frames, angles=np.linspace(0.0, 60.0, 12))
+        >>> klip = PSFStack.from_exposures([cube]).align_to(cube, to="none").klip(4, strategy="adi", fwhm=3.0)
+        >>> response = klip.response(position=(26.0, 16.0), psf=Source.gaussian(3.0))
+        >>> bool(0.5 < response.throughput < 1.0), response.frames.shape
+        (True, (12, 33, 33))
+        """
+        from corontools.coron.forward import respond
+
+        return respond(self, {"position": position, "sep": sep, "pa": pa, "psf": psf})
+
+    def _again(self, aligned: AlignedRefs) -> KlipResult:
+        """Other images reduced the same way."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there is to tell was told the first time
+            made = subtract(aligned, modes=self.max_modes, zones=self.areas, rule=self.rule)
+        return made.with_(modes=min(self.modes, made.max_modes), history=self.history)
+
+    def combine(self, how: Literal["mean", "median"] = "mean") -> CombinedImage:
+        """All integrations turned north up and averaged; several results, and `how`, by `corontools.combine`."""
         from corontools.coron.combined import combine
 
-        return combine([self])
+        return combine([self], how=how)
 
     def contrast(self, width: float = 2, *, center: tuple[float, float] | str = "star") -> ContrastCurve:
         """1-sigma noise of the residual, averaged over integrations, in rings `width` px wide.
@@ -281,9 +347,19 @@ class KlipResult(Result):
             Of a ring, px.
         center : str or (x, y)
             "star", "image" (its middle), or a 0-based position.
+
+        Raises
+        ------
+        DataError
+            If the sky turns between the integrations: `combine().contrast()` turns them first.
         """
         from corontools.coron.contrast import measure
 
+        if is_turned(self.target):
+            raise DataError(
+                "the integrations have different angles, their mean would smear the sky; turn them north up first: "
+                ".combine().contrast(...)"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # pixels without a value in any integration stay NaN
             mean = np.nanmean(self.frames, axis=0)
@@ -315,7 +391,9 @@ class KlipResult(Result):
 
     def _image(self, data: np.ndarray, **changes: Any) -> Exposure:
         whole = data.shape == self.target.shape
-        base = {"err": None, "dq": None, "variances": {}, "meta": self._meta, "source": ""}
+        # the mean of integrations, which are at one angle
+        angles = self.target.angles if whole or self.target.angles is None else self.target.angles[:1]
+        base = {"err": None, "dq": None, "variances": {}, "meta": self._meta, "source": "", "angles": angles}
         kept = {"variances": self.target.variances} if whole and "err" in changes else {}
         return self.target.with_(**{**base, **kept, "data": data, **changes})
 
@@ -326,7 +404,7 @@ class KlipResult(Result):
         share = self.variance_explained[min(self.modes, self.max_modes)]
         return [
             ("target", self.target.meta.title),
-            ("modes", f"{self.modes} of {self.max_modes}, from {self.aligned.n_ref} references"),
+            ("modes", f"{self.modes} of {self.max_modes}, from {self._references()} references"),
             (
                 "zones",
                 f"{len({int(z) for z in np.unique(self.zones)} - {0})}, {np.mean(self.zones > 0):.0%} of the frame",
@@ -337,6 +415,13 @@ class KlipResult(Result):
                 f"{np.nanstd(self.frames):.4g} {self.target.meta.unit} rms ({self.target.n_int} integrations)",
             ),
         ]
+
+    def _references(self) -> str:
+        numbers = [self.aligned.n_ref if s.references is None else s.references.size for s in self.subspaces]
+        few, many = min(numbers), max(numbers)
+        count = f"{many}" if few == many else f"{few} to {many}"
+        moved = f", {self.rule.least:.3g} px of rotation or more:" if self.strategy != "rdi" else ""
+        return f"{self.strategy}{moved} {count}" if moved else count
 
     def _pictures(self) -> Sequence[Any]:
         from corontools.display import quick
@@ -358,18 +443,50 @@ def _left_over(target: Exposure, space: Subspace, modes: int) -> np.ndarray:
 
 
 def subtract(
-    aligned: AlignedRefs, *, modes: int, zones: Literal["shared", "full"] | Zones, references: References | None = None
+    aligned: AlignedRefs,
+    *,
+    modes: int,
+    zones: Literal["shared", "full"] | Zones,
+    references: References | None = None,
+    rule: Rule = RDI,
 ) -> KlipResult:
     """Decompose the references and project the science images; see `AlignedRefs.klip`."""
+    if rule.strategy != "rdi":
+        return _subtract_turned(aligned, modes, zones, rule)
     modes = _clipped(modes, aligned.n_ref, "references", stacklevel=5)
-    lost = np.flatnonzero(~np.isfinite(aligned.shifts).all(axis=(0, 2)))
-    if lost.size:
-        raise DataError(f"reference(s) {lost.tolist()} have no shift (too few good pixels); leave them out with select")
+    _refuse_unfitted(aligned)
     labels = label_zones(aligned, zones, None if references is None else references.share)
     spaces = decompose(aligned, labels, modes, references)
     return KlipResult(
         aligned=aligned, modes=modes, zones=labels, subspaces=spaces, areas=zones, history=aligned.history
     )
+
+
+def _subtract_turned(
+    aligned: AlignedRefs, modes: int, zones: Literal["shared", "full"] | Zones, rule: Rule
+) -> KlipResult:
+    """Angular differential imaging: each frame has its own references, zone by zone."""
+    choice = Choice.of(aligned, rule)
+    _refuse_unfitted(aligned)
+    labels = label_zones(aligned, zones, aligned.measured(0)[choice.usable].mean(axis=0))
+    jobs = choice.jobs(aligned, labels)
+    most = max(job.references.size for job in jobs)
+    modes = _clipped(modes, most, "references that have turned enough", stacklevel=6)
+    return KlipResult(
+        aligned=aligned,
+        modes=modes,
+        zones=labels,
+        subspaces=decompose_jobs(aligned, jobs, modes),
+        areas=zones,
+        rule=rule,
+        history=aligned.history,
+    )
+
+
+def _refuse_unfitted(aligned: AlignedRefs) -> None:
+    lost = np.flatnonzero(~np.isfinite(aligned.shifts).all(axis=(0, 2)))
+    if lost.size:
+        raise DataError(f"reference(s) {lost.tolist()} have no shift (too few good pixels); leave them out with select")
 
 
 def _clipped(modes: int, limit: int, what: str, *, stacklevel: int) -> int:

@@ -12,14 +12,35 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from corontools.arrays.correlate import correlate
+from corontools.coron.rotation import is_turned
 from corontools.coron.source import Footprint, Source
 from corontools.coron.subspace import Subspace, science_rows
+from corontools.errors import DataError
 from corontools.progress import progress
 
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
 
-__all__ = ["Match", "match", "match_at"]
+__all__ = ["Match", "linear", "match", "match_at"]
+
+
+def linear(klip: KlipResult, what: str) -> None:
+    """Refuse `what` where the response to a source isn't that of fixed references, or the sky turns under them.
+
+    Raises
+    ------
+    DataError
+        With "adi" and "ardi", and where integrations have different angles.
+    """
+    if klip.strategy != "rdi":
+        raise DataError(
+            f"{what}: with {klip.strategy!r} a source is in the references too and subtracts itself; take "
+            "klip.at(k).response(...) for a faint source, or reduce with it: klip.inject(...)"
+        )
+    if is_turned(klip.target):
+        raise DataError(
+            f"{what}: the integrations have different angles, a source moves between them; select those of one"
+        )
 
 
 class Match(NamedTuple):
@@ -118,6 +139,7 @@ def match(klip: KlipResult, modes: np.ndarray, source: Source) -> Match:
     In the basis that is orthonormal over the good pixels of an integration, <Z_k, p_x> for all places x is one
     correlation per mode, and both sums take running sums over the modes.
     """
+    linear(klip, "detection_map")
     shape = klip.zones.shape
     out, template = Match.zeros(len(modes), shape), _Template.of(source)
     spaces: Sequence[Subspace] = klip.subspaces

@@ -8,6 +8,7 @@ import numpy as np
 
 from corontools.arrays import kl
 from corontools.arrays.noise import leave_one_out_power, model_variance, smooth_positive, tail_factor
+from corontools.arrays.radial import scatter_map
 from corontools.coron.subspace import ReferenceRows, Subspace, science_rows
 from corontools.exposure import Exposure
 from corontools.progress import progress
@@ -15,7 +16,7 @@ from corontools.progress import progress
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
 
-__all__ = ["residual_noise"]
+__all__ = ["measured_noise", "residual_noise"]
 
 
 def residual_noise(result: KlipResult) -> np.ndarray:
@@ -32,6 +33,26 @@ def residual_noise(result: KlipResult) -> np.ndarray:
         tails[zone] = noise.tail
         for i, pair in zip(space.integrations, noise.parts, strict=True):
             flat[:, i, space.pixels] = pair
+    return out
+
+
+def measured_noise(result: KlipResult) -> np.ndarray:
+    """The same from the residual itself, where the references are no measure of it (frames of the same star).
+
+    The total is the square of the scatter in rings; own is the propagated noise of the integration, as far as it is
+    known and not more than that.
+    """
+    out = np.full((2, *result.target.shape), np.nan)
+    total = np.array([scatter_map(frame, center=result.target.center) for frame in result.frames]) ** 2
+    own = np.zeros(total.shape)
+    flat = own.reshape(result.target.n_int, -1)
+    if result.target.variance is not None:
+        for space in result.subspaces:
+            k = min(result.modes, len(space.basis))
+            for i in space.integrations:
+                flat[i, space.pixels] = np.nan_to_num(_own_variance(result.target, i, space, k))
+    np.minimum(own, total, out=out[1])
+    np.subtract(total, out[1], out=out[0])
     return out
 
 

@@ -13,7 +13,8 @@ from corontools.arrays.apertures import aperture_snr_series
 from corontools.arrays.radial import annular_noise
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.coverage import Coverage
-from corontools.coron.matching import match_at
+from corontools.coron.matching import linear, match_at
+from corontools.coron.rotation import is_turned
 from corontools.coron.source import Footprint, Source, footprint
 from corontools.coron.subspace import science_rows
 from corontools.errors import DataError
@@ -167,7 +168,13 @@ class ModeSeries(Result):
         position : (float, float)
         psf : Source or ndarray, optional
             Image of a source of flux 1, see `KlipResult.inject`.
+
+        Raises
+        ------
+        DataError
+            With "adi" and "ardi": the source is in the references too and subtracts itself.
         """
+        linear(self.klip, "flux_at")
         matched, response, power = match_at(
             self.klip, self.modes, footprint(self.klip.target, 1.0, position=position, psf=psf)
         )
@@ -175,6 +182,7 @@ class ModeSeries(Result):
 
     def throughput_at(self, position: tuple[float, float], *, psf: Source | np.ndarray | None = None) -> np.ndarray:
         """Share <q, p> / <p, p> of a source at a 0-based (x, y) that the subtraction leaves, (n,); see `flux_at`."""
+        linear(self.klip, "throughput_at")
         _, response, power = match_at(
             self.klip, self.modes, footprint(self.klip.target, 1.0, position=position, psf=psf)
         )
@@ -192,8 +200,10 @@ class ModeSeries(Result):
     ) -> ModeSeries:
         """The series for science images with a source added; see `KlipResult.inject`.
 
-        What the subtraction leaves of the source alone is added to every frame.
+        What the subtraction leaves of the source alone is added to every frame. Not with "adi" and "ardi", where the
+        modes change with the source.
         """
+        linear(self.klip, "inject")
         source = footprint(self.klip.target, flux, position=position, sep=sep, pa=pa, psf=psf)
         frames = self._response(source, self.modes)
         frames += self.frames
@@ -211,6 +221,7 @@ class ModeSeries(Result):
         psf: Source | np.ndarray | None = None,
     ) -> np.ndarray:
         """Frame i of `inject(...)` alone, float32 (y, x): what follows a source that is dragged."""
+        linear(self.klip, "injected_frame")
         source = footprint(self.klip.target, flux, position=position, sep=sep, pa=pa, psf=psf)
         return self._response(source, self.modes[[i]])[0] + self.frames[i]
 
@@ -250,6 +261,11 @@ class ModeSeries(Result):
 
 def series(klip: KlipResult, modes: Sequence[int] | None) -> ModeSeries:
     """Mean residuals of a result; see `KlipResult.series`."""
+    if is_turned(klip.target):
+        raise DataError(
+            "the integrations have different angles, their mean would smear the sky; turn them north up for each "
+            "number of modes: [klip.at(k).combine() for k in ...]"
+        )
     chosen = chosen_modes(modes, klip.max_modes)
     coverage, total = Coverage.of(klip), np.zeros(klip.zones.size)
     for space in klip.subspaces:

@@ -13,7 +13,7 @@ from corontools.errors import DataError
 from corontools.exposure import Exposure, readonly
 from corontools.result import code_of
 
-__all__ = ["Footprint", "Source", "footprint", "on_detector", "on_sky", "source_of"]
+__all__ = ["Footprint", "Source", "footprint", "footprints", "on_detector", "on_sky", "source_of", "track"]
 
 # FWHM from its middle at which a Gaussian has no light left: 1e-19 of the peak
 REACH = 4.0
@@ -180,16 +180,83 @@ def footprint(
     pa: float | None = None,
     psf: Source | np.ndarray | None = None,
 ) -> Footprint:
-    """Light of a source on the pixels of an exposure; see `KlipResult.inject`."""
+    """Light of a source on the pixels of an exposure's first integration; see `KlipResult.inject`."""
+    place = _place(target, flux, position, sep, pa)
+    ny, nx = target.shape[-2:]
+    return source_of(psf, target).footprint((ny, nx), place, float(flux))
+
+
+def footprints(
+    target: Exposure,
+    flux: float,
+    *,
+    angles: np.ndarray | None = None,
+    moved: np.ndarray | None = None,
+    position: tuple[float, float] | None = None,
+    sep: float | None = None,
+    pa: float | None = None,
+    psf: Source | np.ndarray | None = None,
+) -> list[Footprint]:
+    """Light of a source in each of many frames: it turns about the star with the sky.
+
+    Parameters
+    ----------
+    angles : ndarray, shape (n,), optional
+        Position angles of the frames; by default those of the exposure's integrations.
+    moved : ndarray, shape (n, 2), optional
+        (dx, dy) px by which each frame is shifted before it lies on the exposure.
+    """
+    place = _place(target, flux, position, sep, pa)
+    ny, nx = target.shape[-2:]
+    source, known = source_of(psf, target), target.angles if angles is None else angles
+    places = np.tile(place, (target.n_int, 1)) if known is None else track(target, place, known)
+    places = places if moved is None else places - moved
+    made: dict[tuple[float, float], Footprint] = {}
+    for x, y in places.tolist():
+        if (x, y) not in made:
+            made[x, y] = source.footprint((ny, nx), (x, y), float(flux))
+    return [made[x, y] for x, y in places.tolist()]
+
+
+def track(exposure: Exposure, position: tuple[float, float], angles: np.ndarray) -> np.ndarray:
+    """0-based (x, y) of a source in frames of these position angles, (n, 2); `position` is in the first integration.
+
+    Examples
+    --------
+    >>> exposure = Exposure(np.ones((11, 11)), angles=0.0)  # north up: east, where the sky turns from north, is left
+    >>> track(exposure, (5.0, 8.0), np.array([0.0, -90.0])).round(6).tolist()
+    [[5.0, 8.0], [2.0, 5.0]]
+    """
+    own = exposure.position_angles
+    if own is None:
+        raise DataError(f"{exposure._name}: no angles are known; give them with Exposure.with_(angles=...)")
+    turn = _handed(exposure) * np.radians(own[0] - np.asarray(angles, np.float64))
+    (cx, cy), (x, y) = exposure.center, position
+    cos, sin = np.cos(turn), np.sin(turn)
+    turned = np.stack([cx + (x - cx) * cos - (y - cy) * sin, cy + (x - cx) * sin + (y - cy) * cos], axis=-1)
+    turned[turn == 0] = position  # to the last digit
+    return turned
+
+
+def _handed(exposure: Exposure) -> float:
+    """1 where east is left of north, as on the sky, -1 in a mirrored image."""
+    if exposure.angles is not None or exposure.wcs is None:
+        return 1.0
+    return -float(np.sign(np.linalg.det(exposure.wcs.pixel_scale_matrix)))
+
+
+def _place(
+    target: Exposure, flux: float, position: tuple[float, float] | None, sep: float | None, pa: float | None
+) -> tuple[float, float]:
+    """0-based (x, y) in the first integration."""
     if not np.isfinite(flux):
         raise DataError(f"the flux of a source should be a number, found {flux}")
     if (position is None) == (sep is None) or (sep is None) != (pa is None):
         raise DataError("a source needs its place: position=(x, y) in px, or sep= in arcsec and pa= in degrees")
     if sep is not None and pa is not None:
-        position = on_detector(target, sep, pa)
+        return on_detector(target, sep, pa)
     assert position is not None  # one of the two was given
-    ny, nx = target.shape[-2:]
-    return source_of(psf, target).footprint((ny, nx), position, float(flux))
+    return position
 
 
 def source_of(psf: Source | np.ndarray | None, target: Exposure) -> Source:
@@ -210,13 +277,20 @@ def source_of(psf: Source | np.ndarray | None, target: Exposure) -> Source:
 
 
 def on_detector(exposure: Exposure, sep: float, pa: float) -> tuple[float, float]:
-    """0-based (x, y) of a place `sep` arcsec from the star, at `pa` degrees east of north, by the WCS.
+    """0-based (x, y) of a place `sep` arcsec from the star, at `pa` degrees east of north, in the first integration.
+
+    By the angles of the exposure where they are given, else by its WCS.
 
     Raises
     ------
     DataError
-        If the exposure has no WCS.
+        If the exposure has neither, or angles and no pixel scale.
     """
+    if exposure.angles is not None:
+        if not exposure.meta.pixel_scale:
+            raise DataError(f"{exposure._name} has no pixel scale; give position=(x, y), or one with meta.with_")
+        r, angle = sep / exposure.meta.pixel_scale, np.radians(pa - exposure.angles[0])
+        return float(exposure.center[0] - r * np.sin(angle)), float(exposure.center[1] + r * np.cos(angle))
     if exposure.wcs is None:
         raise DataError(f"{exposure._name} has no WCS, so north isn't known; give position=(x, y)")
     ra, dec = np.radians(exposure.wcs.all_pix2world([exposure.center], 0)[0])

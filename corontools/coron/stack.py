@@ -38,6 +38,8 @@ class PSFStack(Result):
         Star of each reference.
     pool : Exposure
         The images that the references were selected from.
+    angles : tuple of float
+        Position angle of the +y axis of each reference, see `Exposure.position_angles`; NaN where it isn't known.
     chosen : tuple of int or None
         Which of them; None: all.
 
@@ -53,6 +55,7 @@ class PSFStack(Result):
     members: tuple[str, ...]
     targets: tuple[str, ...]
     pool: Exposure
+    angles: tuple[float, ...]
     chosen: tuple[int, ...] | None = None
 
     @classmethod
@@ -83,6 +86,7 @@ class PSFStack(Result):
             pool=_concatenate(cubes),
             members=tuple(f"{name} [{i}]" for name, c in zip(names, cubes, strict=True) for i in range(c.n_int)),
             targets=tuple(c.meta.target for c in cubes for _ in range(c.n_int)),
+            angles=tuple(angle for c in cubes for angle in _angles(c)),
             history=(f"PSFStack.from_exposures({code_of(list(exposures))})",),
         )
 
@@ -253,6 +257,10 @@ class PSFStack(Result):
         files = [member.rsplit(" [", 1)[0] for member in self.members]
         return [[i for i, name in enumerate(files) if name == one] for one in dict.fromkeys(files)]
 
+    def with_data(self, data: np.ndarray) -> PSFStack:
+        """The same frames with other pixels (n_ref, y, x); the history stays."""
+        return self._with_exposure(self.exposure.with_(data=data))
+
     def _with_exposure(self, exposure: Exposure) -> PSFStack:
         return self.with_(pool=exposure, chosen=None)
 
@@ -262,6 +270,7 @@ class PSFStack(Result):
             chosen=tuple(before[i] for i in keep),
             members=tuple(self.members[i] for i in keep),
             targets=tuple(self.targets[i] for i in keep),
+            angles=tuple(self.angles[i] for i in keep),
         )
 
     def _values(self) -> np.ndarray:
@@ -281,6 +290,11 @@ class PSFStack(Result):
         return [quick.image_picture(mean, "mean of the references")]
 
 
+def _angles(cube: Exposure) -> list[float]:
+    known = cube.position_angles
+    return [float("nan")] * cube.n_int if known is None else known.tolist()
+
+
 def _concatenate(cubes: Sequence[Exposure]) -> Exposure:
     """One cube in native byte order, metadata from the first."""
 
@@ -289,6 +303,7 @@ def _concatenate(cubes: Sequence[Exposure]) -> Exposure:
         return out.astype(out.dtype.newbyteorder("="), copy=False)
 
     errors = [cube.err for cube in cubes if cube.err is not None]
+    angles = [cube.angles for cube in cubes if cube.angles is not None]
     common = [name for name in VARIANCES if all(name in cube.variances for cube in cubes)]
     return Exposure(
         data=joined(cube.data for cube in cubes),
@@ -297,4 +312,5 @@ def _concatenate(cubes: Sequence[Exposure]) -> Exposure:
         variances={name: joined(cube.variances[name] for cube in cubes) for name in common},
         meta=cubes[0].meta,
         wcs=cubes[0].wcs,
+        angles=joined(angles) if len(angles) == len(cubes) else None,
     )

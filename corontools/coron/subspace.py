@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from corontools.coron.aligned import AlignedRefs
     from corontools.coron.source import Footprint
 
-__all__ = ["ReferenceRows", "References", "Subspace", "decompose", "label_zones", "science_rows"]
+__all__ = ["ReferenceRows", "References", "Subspace", "decompose", "label_zones", "science_rows", "subspace_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class Subspace:
     eigenvalues : ndarray, shape (n_ref,)
     scores, factors : ndarray
         Of the masked projection of each integration, see `arrays.kl.project`.
+    references : ndarray of int, or None
+        Which of the stack `weights` belong to; None: all.
     """
 
     pixels: np.ndarray
@@ -47,6 +49,7 @@ class Subspace:
     eigenvalues: np.ndarray
     scores: np.ndarray
     factors: np.ndarray
+    references: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for attribute in fields(self):
@@ -174,22 +177,35 @@ def decompose(
 
     `references` stand for the one set of aligned references where they are at hand; that takes no time worth a bar.
     """
+    # with a set for every integration the modes are many; 7 digits are what the science itself was stored with
+    kind = np.float32 if len(aligned.sets) > 1 else np.float64
     spaces = []
     for integrations in progress(aligned.sets, "klip", "set") if references is None else aligned.sets:
         one = ReferenceRows.of(aligned, integrations[0]) if references is None else references
         for zone in np.unique(labels[labels > 0]):
-            pixels = np.flatnonzero(labels == zone)
-            # a pixel that no reference has can't be modelled
-            pixels = pixels[one.share[pixels] > 0]
-            if not pixels.size:
-                raise DataError(f"zone {zone} has no pixel that any reference has; move it")
-            spaces.append(_subspace(aligned, one, pixels, integrations, modes))
+            spaces.append(subspace_of(aligned, one, np.flatnonzero(labels == zone), integrations, modes, kind))
     return tuple(spaces)
 
 
-def _subspace(
-    aligned: AlignedRefs, references: References, pixels: np.ndarray, integrations: tuple[int, ...], modes: int
+def subspace_of(
+    aligned: AlignedRefs,
+    references: References,
+    pixels: np.ndarray,
+    integrations: tuple[int, ...],
+    modes: int,
+    kind: type[np.floating],
 ) -> Subspace:
+    """The decomposition of a zone, its modes kept as `kind`, and the projection of some integrations on it.
+
+    Raises
+    ------
+    DataError
+        If no reference has a pixel of the zone, all are constant there, or an integration has no good pixel in it.
+    """
+    # a pixel that no reference has can't be modelled
+    size, pixels = pixels.size, pixels[references.share[pixels] > 0]
+    if not pixels.size:
+        raise DataError(f"a zone of {size} px has no pixel that any reference has; move it")
     basis, weights, eigenvalues = references.decompose(pixels, modes)
     if not eigenvalues[0] > 0:
         raise DataError(f"all references are constant over a zone of {pixels.size} px: nothing to subtract with")
@@ -198,6 +214,4 @@ def _subspace(
     if lost:
         raise DataError(f"integration(s) {lost} have no good pixel in a zone of {pixels.size} px; move the zone")
     scores, factors = kl.project(basis, values, good)
-    # with a set for every integration the modes are many; 7 digits are what the science itself was stored with
-    kind = np.float32 if len(aligned.sets) > 1 else np.float64
     return Subspace(pixels, integrations, basis.astype(kind, copy=False), weights, eigenvalues, scores, factors)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from corontools.arrays.radial import annular_noise, radii, ring_scatter, student_factor
+from corontools.arrays.radial import annular_noise, radii, ring_scatter, scatter_map, student_factor
 from corontools.errors import DataError
 
 
@@ -66,3 +66,24 @@ def test_the_scatter_of_a_ring_is_that_of_its_noise_with_or_without_a_companion(
 
 def test_a_ring_of_one_pixel_has_no_scatter():
     assert np.isnan(ring_scatter(np.ones((1, 3, 3)), center=(1.0, 1.0), width=0.9)[2][0, 0])
+
+
+def test_the_scatter_map_is_the_median_absolute_deviation_of_each_ring():
+    rng = np.random.default_rng(6)
+    image = rng.normal(size=(23, 27))
+    image[rng.random(image.shape) < 0.1] = np.nan
+    center = (12.3, 10.1)
+    found, distance = scatter_map(image, center=center, width=3.0), radii(image.shape, center)
+    for y, x in ((10, 12), (0, 0), (22, 26), (5, 7)):
+        ring = image[(distance // 3 == distance[y, x] // 3) & np.isfinite(image)]
+        expected = stats.median_abs_deviation(ring, scale="normal") if ring.size >= 5 else np.nan
+        assert found[y, x] == pytest.approx(expected, nan_ok=True) or np.isnan(image[y, x])
+    np.testing.assert_array_equal(np.isnan(found) & np.isfinite(image), few(image, distance // 3))
+    assert np.isnan(scatter_map(np.full((9, 9), np.nan), center=(4.0, 4.0))).all()
+
+
+def few(image, ring):
+    """Finite pixels in rings of fewer than five."""
+    finite = np.isfinite(image)
+    count = np.bincount(ring[finite].astype(int), minlength=int(ring.max()) + 1)
+    return finite & (count[ring.astype(int)] < 5)

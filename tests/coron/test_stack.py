@@ -122,3 +122,17 @@ def test_a_selection_of_a_selection_copies_nothing_before_its_pixels_are_asked_f
     masked = chosen.mask(np.eye(3, 4, dtype=bool))
     assert masked.exposure.good.sum() == 2 * 9
     assert masked.select([1]).exposure.data[0, 0, 0] == 4.0
+
+
+def test_angles_of_the_exposures_stay_with_their_frames():
+    turned = cube(3).with_(angles=[10.0, 20.0, 30.0])
+    more = cube(2).with_(angles=[40.0, 50.0])
+    stack = PSFStack.from_exposures([turned, more])
+    assert stack.angles == (10.0, 20.0, 30.0, 40.0, 50.0)
+    assert stack.exposure.angles.tolist() == [10.0, 20.0, 30.0, 40.0, 50.0]
+    chosen = stack.select([1, 3, 4]).repair().select([0, 2])
+    assert chosen.angles == (20.0, 50.0)
+    assert chosen.exposure.angles.tolist() == [20.0, 50.0]
+    partly = PSFStack.from_exposures([cube(1), turned])
+    assert partly.exposure.angles is None
+    np.testing.assert_array_equal(partly.angles, [np.nan, 10.0, 20.0, 30.0])

@@ -84,6 +84,11 @@ class KLModeExplorer(ImageView):
     ) -> None:
         if klip.max_modes < 1:
             raise DataError("the result has no KL mode to choose from; make it with klip(modes) of 1 or more")
+        if klip.strategy != "rdi":
+            raise DataError(
+                f"this view reduces with references of other stars alone, the result is of strategy {klip.strategy!r}; "
+                "look at klip.residual.explore() or klip.combine()"
+            )
         super().__init__(KlipState(**{"modes": max(klip.modes, 1), **choices}))
         self._reduction, self._places = Reduction(klip), _places(klip, companions)
         series = self._reduction.series(self.state.choice)
