@@ -8,6 +8,7 @@ from corontools.coron.companion import CompanionFit, fit_companion
 from corontools.coron.completeness import Completeness, FalseAlarms
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.detection import DetectionMap, SourceFlux, detection_map, flux_at
+from corontools.coron.forward import Response
 from corontools.coron.klip import KlipResult
 from corontools.coron.live import Live
 from corontools.coron.pipeline import Coron3, coron3
@@ -31,6 +32,7 @@ __all__ = [
     "ModeChoice",
     "ModeSeries",
     "PSFStack",
+    "Response",
     "Source",
     "SourceFlux",
     "Zones",
