@@ -15,7 +15,7 @@ import numpy as np
 from corontools.dq import runs
 from corontools.exposure import Exposure, readonly
 
-__all__ = ["Result", "call", "code_of", "fingerprint", "verb"]
+__all__ = ["Result", "call", "code_of", "fingerprint", "function_call", "verb"]
 
 # a choice of images up to this length is written out, and so is a mask of so many runs of pixels; longer ones go by
 # their fingerprint
@@ -110,9 +110,26 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     >>> call(crop, None, 64, center=(3, 4))
     'crop(64, center=(3, 4))'
     """
+    return _written(function, 1, *args, **kwargs)
+
+
+def function_call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """The call of a function that is no method as Python code, without defaults; a chain begins with it.
+
+    Examples
+    --------
+    >>> def join(items, *, by=None): ...
+    >>> function_call(join, [1, 2], by=3)
+    'join([1, 2], by=3)'
+    """
+    return _written(function, 0, *args, **kwargs)
+
+
+def _written(function: Callable[..., Any], first: int, *args: Any, **kwargs: Any) -> str:
+    """The call with its arguments from the first that counts."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     words, positional = [], True
-    for name, parameter in list(bound.signature.parameters.items())[1:]:
+    for name, parameter in list(bound.signature.parameters.items())[first:]:
         value = bound.arguments.get(name, parameter.default)
         positional &= parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         if value is parameter.default:

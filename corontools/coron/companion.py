@@ -16,7 +16,7 @@ from corontools.coron.matching import linear
 from corontools.coron.source import Footprint, Source, on_detector, on_sky, source_of
 from corontools.errors import DataError
 from corontools.meta import Meta
-from corontools.result import Result, call
+from corontools.result import Result, function_call
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -336,7 +336,7 @@ def fit_companion(
     order = [1, 2, 0]
     normal = np.linalg.inv(gram[np.ix_(order, order)] * np.outer(scale, scale))
     covariance = normal @ (noise[np.ix_(order, order)] * np.outer(scale, scale)) @ normal
-    step = call(fit_companion, list(results), sep=sep, pa=pa, position=position, psf=psf)
+    step = function_call(fit_companion, list(results), sep=sep, pa=pa, position=position, psf=psf)
     return CompanionFit(
         offset=offset,
         flux=flux,

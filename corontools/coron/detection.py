@@ -17,7 +17,7 @@ from corontools.coron.source import Source, footprint, source_of
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.meta import Meta
-from corontools.result import Result, call, verb
+from corontools.result import Result, function_call, verb
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -324,7 +324,7 @@ def detection_map(
         matched, response, power = match(one, chosen, source)
         found = Match(_read(matched, x, y), _read(response, x, y), _read(power[None], x, y)[0])
         total.add(_transmitted(found, t))
-    step = call(detection_map, list(results), psf, modes=modes, transmission=given)
+    step = function_call(detection_map, list(results), psf, modes=modes, transmission=given)
     meta = first.target.meta.with_(center=grid.center, pixel_scale=grid.pixel_scale, roll=None, history=(step,))
     return _made(total, chosen, source, meta, (step,))
 

@@ -103,6 +103,8 @@ def test_both_rolls_are_fitted_at_once_north_up():
     assert fit.flux == pytest.approx(60 * level, abs=4 * fit.flux_err)
     alone = seen[0].fit_companion(sep=0.95, pa=213.0, psf=PSF)
     assert fit.flux_err < alone.flux_err
+    assert fit.history[0].startswith("fit_companion([")
+    assert fit.history[0].endswith("sep=0.95, pa=213.0, psf=Source.gaussian(2.3))")
     # what is taken out is taken out of both
     assert len(fit.without) == 2
 

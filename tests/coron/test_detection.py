@@ -140,6 +140,7 @@ def test_rolls_are_searched_north_up_and_a_source_is_found_at_its_place_with_its
     before = detection_map(rolls, psf, modes=[3, 6])
     flux = float(30 * np.nanmedian(before.err))
     after = detection_map([one.inject(flux, sep=sep, pa=pa, psf=psf) for one in rolls], psf, modes=[3, 6])
+    assert before.history[0].startswith("detection_map([PSFStack.from_exposures(")
     scale, angle = after.meta.pixel_scale, np.radians(pa)
     x = after.center[0] - sep / scale * np.sin(angle)
     y = after.center[1] + sep / scale * np.cos(angle)

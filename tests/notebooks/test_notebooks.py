@@ -51,7 +51,8 @@ def code_cells(notebook):
 
 
 def test_there_are_tutorials():
-    assert NAMES[:3] == ["01_quickstart_coron3", "02_choose_kl_modes", "03_contrast_and_companions"]
+    begin = ["01_quickstart_coron3", "02_choose_kl_modes", "03_contrast_and_companions", "04_calibrated_contrast"]
+    assert NAMES[:4] == begin
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
