@@ -209,7 +209,9 @@ def test_a_curve_without_any_value_is_out_of_sight_and_the_others_keep_their_pla
 def test_a_pane_leads_the_curve_in_the_browser(family, nothing_is_left):
     pane = ImagePane(np.ones((len(MODES), 8, 8)))
     nothing_is_left(pane)
+    assert pane.shown == []  # nothing follows: no message tells what was drawn
     family.lead(pane)
+    assert pane.shown == [0]
     assert (family._led.source, family._led.target) == ((pane, "shown"), (family.front, "curves_subset"))
     family.current = 3
     assert family.front.curves_subset == [0]  # what the kernel says would come late while a slider is dragged

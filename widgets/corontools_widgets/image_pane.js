@@ -1949,7 +1949,8 @@ class Pane {
 
   /** What follows the frame in the browser is drawn after it, and not each time while it is dragged. */
   lead() {
-    if (this.leading || same(this.get("shown"), [this.get("frame")])) return;
+    const shown = this.get("shown");
+    if (this.leading || !shown.length || same(shown, [this.get("frame")])) return;
     const now = () => {
       this.leading = 0;
       this.led = Date.now();

@@ -116,8 +116,8 @@ class ImagePane(anywidget.AnyWidget):
     frame, compare : int
         Frame shown, and the one it is compared with; -1 for none.
     shown : list of int
-        The frame as the browser drew it last, for `ipywidgets.jsdlink` with the `curves_subset` of bqplot's lines:
-        they follow without the kernel.
+        [] where nothing follows. Set to [frame], it is kept by the browser at the frame that was drawn last, for
+        `ipywidgets.jsdlink` with the `curves_subset` of bqplot's lines: they follow without the kernel.
     blink : bool
         The two frames take turns; else they stand side by side.
     stretch, colors : str
@@ -230,7 +230,7 @@ class ImagePane(anywidget.AnyWidget):
             **_noise_state(noise, n),
             **traits,
         )
-        self.frame, self.shown = frame, [frame]
+        self.frame = frame
         self._first = self._absolute(frame)
         self.on_msg(self._answer)
 

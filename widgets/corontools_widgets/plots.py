@@ -27,6 +27,7 @@ from corontools_widgets.figures import (
     swatch,
     written,
 )
+from corontools_widgets.image_pane import ImagePane
 from corontools_widgets.later import Later
 from corontools_widgets.view import close_widget
 
@@ -125,11 +126,12 @@ class CurveFamily:
             self.front.curves_subset = [self._current]
         self._rest()
 
-    def lead(self, pane: ipywidgets.Widget) -> None:
+    def lead(self, pane: ImagePane) -> None:
         """From now on the browser brings the curve of the frame `shown` by a pane to the front, without the kernel.
 
         `current` is then set for the words and the values under the pointer alone.
         """
+        pane.shown = [pane.frame]
         self._led = ipywidgets.jsdlink((pane, "shown"), (self.front, "curves_subset"))
 
     def _follow(self) -> None:
