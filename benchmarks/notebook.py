@@ -130,6 +130,8 @@ def keys(page: Page, view: str, name: str, moves: int) -> Iterator[Figure]:
 def reductions(book: Notebook, name: str) -> Iterator[Figure]:
     """A zone that grows and a reference that is left out, by key: the first picture that is made of other modes."""
     page = book.page
+    # noise in full contrast: what another zone changes far from its edge is little, and has to be seen
+    book.python("view.pane.stretch, view.pane.limits = 'linear', tuple(np.nanpercentile(series.frames[-1], [5, 95]))")
     book.python(f"view.state.modes = {N_MODES}; view.state.edges = [4.0, 155.0]; view._tabs.selected_index = 0")
     zone = page.locator(f"{PANE} [data-key^='region:']").first
     zone.wait_for(timeout=SHOWN)

@@ -54,7 +54,12 @@ ERRORS = """() => [...window.jupyterapp.shell.currentWidget.content.model.cells]
 EXECUTE = """async ([code, expression]) => {
     const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
     const ask = {code, silent: false, store_history: false, user_expressions: {value: expression}};
-    const {content} = await kernel.requestExecute(ask).done;
+    const future = kernel.requestExecute(ask);
+    const after = ms => new Promise(done => setTimeout(done, ms));
+    // done once the kernel is idle too; that message can get lost among many, the reply can't
+    const replied = new Promise(done => { future.onReply = done; }).then(reply => after(2000).then(() => reply));
+    const silent = after(120000).then(() => ({content: {evalue: 'nothing for two minutes'}}));
+    const {content} = await Promise.race([future.done, replied, silent]);
     if (content.status !== 'ok') return {error: content.evalue || content.status};
     const value = content.user_expressions.value;
     return value.status === 'ok' ? {text: value.data['text/plain']} : {error: `${value.ename}: ${value.evalue}`};
