@@ -180,7 +180,8 @@ def test_frames_come_once_and_stretch_limits_and_colours_need_none(opened, watch
         assert differ(looks[-1], looks[-2]), f"{label} {option} changed nothing"
     pane.page.wait_for_timeout(300)
     assert book.value("[pane.stretch, pane.colors]") == ["log", "viridis"]
-    assert not [message for message in watch.sent if message.get("data", {}).get("method") == "custom"]
+    # a ping, on a slow machine, asks whether the kernel is still there
+    assert not [message for message in watch.sent if is_need(message)]
     # what the kernel sends back is the echo of the traits
     assert sum(message["bytes"] for message in watch.received) < 12_000
 
