@@ -278,7 +278,7 @@ class Fingers:
     """Two fingers on a page; Chromium knows them for as long as the session lasts."""
 
     def __init__(self, page: Page) -> None:
-        self.session = page.context.new_cdp_session(page)
+        self.page, self.session = page, page.context.new_cdp_session(page)
 
     def touch(self, kind: str, *points: tuple[float, float]) -> None:
         places = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
@@ -290,6 +290,10 @@ class Fingers:
         kinds = ["touchStart", *["touchMove"] * 8]
         for kind, d in zip(kinds, np.linspace(*apart, len(kinds)), strict=True):
             self.touch(kind, (x - d, y), (x + d, y))
+        for _ in range(2):  # they rest: Chromium smooths a path, and what is left of it is lost when they go
+            self.page.wait_for_timeout(100)
+            self.touch("touchMove", (x - apart[1], y), (x + apart[1], y))
+        self.page.wait_for_timeout(100)
         self.touch("touchEnd")
 
 
