@@ -24,13 +24,13 @@ MODES = 20
 RADII, ANGLES = (0.12, 0.25, 0.4, 0.55, 0.75), 3
 
 
-def exposures(n_int: int, n_ref: int, shape: int) -> tuple[Any, Any]:
-    """Aligned references and the science exposure."""
+def aligned_references(n_int: int, n_ref: int, shape: int) -> Any:
+    """Simulated references, where they are, and the science exposure."""
     from corontools import PSFStack
     from corontools.simulate import null
 
     science, references = null(n_int, n_ref, shape=shape)
-    return PSFStack.from_exposures([references]).align_to(science, to="none"), science
+    return PSFStack.from_exposures([references]).align_to(science, to="none")
 
 
 def places(target: Any) -> list[tuple[float, float]]:
@@ -112,7 +112,7 @@ def main() -> None:
     from corontools import Source
 
     n_int, n_ref, shape = (3, 90, 96) if given.quick else (20, 90, 320)
-    aligned, _ = exposures(n_int, n_ref, shape)
+    aligned = aligned_references(n_int, n_ref, shape)
     psf = Source.gaussian(FWHM)
     peers = {"by injection": brute(aligned, psf), "VIP": vip(aligned, psf), "pyKLIP": pyklip(aligned, psf)}
     tasks = [

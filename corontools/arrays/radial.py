@@ -61,7 +61,7 @@ def annular_noise(
             f"no ring of width {width:g} px fits around ({center[0]:g}, {center[1]:g}) in {ny} x {nx} px; "
             "give a positive width and a centre inside the image"
         )
-    index = (radii(image.shape, center) / width).astype(np.intp)
+    index = ring_index(image.shape, center, width)
     use = np.isfinite(image) & (index < rings)
     ring, values = index[use], image[use].astype(np.float64)
     count = np.bincount(ring, minlength=rings)
@@ -145,7 +145,7 @@ def scatter_map(image: np.ndarray, *, center: tuple[float, float], width: float 
     True
     """
     finite = np.isfinite(image)
-    ring, values = (radii(image.shape, center) / width).astype(np.intp)[finite], image[finite].astype(np.float64)
+    ring, values = ring_index(image.shape, center, width)[finite], image[finite].astype(np.float64)
     order = np.argsort(ring, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(ring[order])) + 1)
     scatter = np.full(values.size, np.nan)

@@ -7,10 +7,11 @@ from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.companion import CompanionFit, fit_companion
 from corontools.coron.completeness import Completeness, FalseAlarms
 from corontools.coron.contrast import ContrastCurve
-from corontools.coron.detection import DetectionMap, SourceFlux, detection_map, flux_at
+from corontools.coron.detection import DetectionMap, detection_map
 from corontools.coron.forward import Response
 from corontools.coron.klip import KlipResult
 from corontools.coron.live import Live
+from corontools.coron.matching import SourceFlux, flux_at
 from corontools.coron.pipeline import Coron3, coron3
 from corontools.coron.series import ModeSeries
 from corontools.coron.source import Source

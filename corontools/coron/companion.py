@@ -13,7 +13,7 @@ import numpy as np
 
 from corontools.coron.klip import KlipResult
 from corontools.coron.matching import linear
-from corontools.coron.source import Footprint, Source, on_detector, on_sky, source_of
+from corontools.coron.source import MASKED, Footprint, Source, on_detector, on_sky, source_of
 from corontools.errors import DataError
 from corontools.meta import Meta
 from corontools.result import Result, function_call
@@ -27,8 +27,8 @@ __all__ = ["Check", "CompanionFit", "fit_companion"]
 STEP = 0.05
 # px: the last step of a fit that has settled; the longest step; and how many there may be
 SETTLED, LONGEST, STEPS = 1e-4, 0.5, 40
-# FWHM from the guess beyond which it is another source, and about a companion that is not noise
-REACH, MASKED = 2.0, 2.0
+# FWHM from the guess beyond which it is another source
+REACH = 2.0
 # places at which the noise has to be known, and the share of a source's weight that counts there
 FEWEST, LEAST_SEEN = 5, 0.5
 
@@ -323,24 +323,18 @@ def fit_companion(
         linear(one, "fit_companion")
     first = results[0]
     source = source_of(psf, first.target)
-    fwhm = float(source.fwhm or first.target.meta.fwhm or source.width)
+    fwhm = source.width_in(first.target.meta)
     plane, guess = _plane(results, source, sep, pa, position)
     if not np.hypot(*guess) > fwhm / 2 or not plane.holds(guess):
         raise DataError(f"a guess {np.hypot(*guess):.1f} px from the star is on it, or outside an image; move it")
     offset, flux = _settled(plane, guess, fwhm)
     quiet = plane.without(offset, flux)
     noise, controls = _noise(quiet, offset, fwhm)
-    gram = plane.products(offset, np.eye(2)).gram
-    # equations of (offset, flux): J = (f q_a, f q_b, q)
-    scale = np.array([flux, flux, 1.0])
-    order = [1, 2, 0]
-    normal = np.linalg.inv(gram[np.ix_(order, order)] * np.outer(scale, scale))
-    covariance = normal @ (noise[np.ix_(order, order)] * np.outer(scale, scale)) @ normal
     step = function_call(fit_companion, list(results), sep=sep, pa=pa, position=position, psf=psf)
     return CompanionFit(
         offset=offset,
         flux=flux,
-        covariance=covariance,
+        covariance=_covariance(plane.products(offset, np.eye(2)).gram, noise, flux),
         controls=controls,
         modes=first.modes,
         fwhm=fwhm,
@@ -348,6 +342,15 @@ def fit_companion(
         plane=plane,
         history=(step,),
     )
+
+
+def _covariance(gram: np.ndarray, noise: np.ndarray, flux: float) -> np.ndarray:
+    """Covariance (3, 3) of offset and flux from that of the right-hand side: A^-1 C A^-1."""
+    # equations of (offset, flux): J = (f q_a, f q_b, q), where gram and noise have q first
+    order, each = np.ix_([1, 2, 0], [1, 2, 0]), np.array([flux, flux, 1.0])
+    scale = np.outer(each, each)
+    normal = np.linalg.inv(gram[order] * scale)
+    return np.asarray(normal @ (noise[order] * scale) @ normal)
 
 
 def _plane(
@@ -386,6 +389,8 @@ def _settled(plane: _Plane, guess: np.ndarray, fwhm: float) -> tuple[np.ndarray,
         flux = matched[0] / gram[0, 0]
         # (q_a, q_b) free of q, since the flux follows
         slopes = gram[1:, 1:] - np.outer(gram[1:, 0], gram[1:, 0]) / gram[0, 0]
+        if not (np.linalg.det(slopes) > 0 and flux):
+            break  # nothing tells which way to go
         step = np.linalg.solve(slopes, matched[1:] - flux * gram[1:, 0]) / flux
         length = float(np.hypot(*step))
         place = place + step * min(1.0, LONGEST / max(length, LONGEST))

@@ -11,9 +11,8 @@ import numpy as np
 
 from corontools.arrays.radial import radii, ring_scatter
 from corontools.coron.grid import north_up, positions
-from corontools.coron.matching import Match, linear, match, match_at
-from corontools.coron.series import chosen_modes
-from corontools.coron.source import Source, footprint, source_of
+from corontools.coron.matching import LEAST, Match, chosen_modes, match
+from corontools.coron.source import MASKED, Source, source_of
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.meta import Meta
@@ -26,12 +25,10 @@ if TYPE_CHECKING:
     from corontools.coron.completeness import Completeness
     from corontools.coron.klip import KlipResult
 
-__all__ = ["DetectionMap", "SourceFlux", "Transmission", "detect", "detection_map", "flux_at", "sampled"]
+__all__ = ["DetectionMap", "Transmission", "detect", "detection_map", "sampled"]
 
-# share of a source's light that must be left, and of a PSF that must be measured, for its flux to be known
-LEAST, LEAST_SEEN = 1e-9, 0.05
-# FWHM about a known companion that say nothing of the noise
-MASKED = 2.0
+# share of a PSF that must be measured for the flux of a source to be known
+LEAST_SEEN = 0.05
 
 Transmission = np.ndarray | Exposure | Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -111,7 +108,7 @@ class DetectionMap(Result):
         """1-sigma error of the flux (n, y, x), from the scatter at the same separation."""
         return self._around(self.scatter.sigma) / self._root
 
-    @property
+    @cached_property
     def snr(self) -> np.ndarray:
         """Flux above the level of its ring over its error, (n, y, x)."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -329,65 +326,6 @@ def detection_map(
     return _made(total, chosen, source, meta, (step,))
 
 
-class SourceFlux(NamedTuple):
-    """A source at one place, for each of n numbers of modes.
-
-    Attributes
-    ----------
-    modes : ndarray of int, shape (n,)
-    flux : ndarray, shape (n,)
-        In multiples of the PSF; NaN where nothing is left of it.
-    throughput : ndarray, shape (n,)
-    """
-
-    modes: np.ndarray
-    flux: np.ndarray
-    throughput: np.ndarray
-
-
-def flux_at(
-    results: Sequence[KlipResult],
-    *,
-    sep: float | None = None,
-    pa: float | None = None,
-    position: tuple[float, float] | None = None,
-    psf: Source | np.ndarray | None = None,
-    modes: Sequence[int] | None = None,
-) -> SourceFlux:
-    """Flux and throughput of a source at one place in several rolls together, exactly: no map is read between pixels.
-
-    Parameters
-    ----------
-    results : sequence of KlipResult
-    sep, pa : float, optional
-        Arcsec from the star and degrees east of north, by the WCS of each result.
-    position : (float, float), optional
-        Instead: 0-based (x, y), the same in all of them.
-    psf, modes
-        See `KlipResult.detection_map`.
-
-    Raises
-    ------
-    DataError
-        If there is no result, or the place is missing or outside an image.
-    """
-    if not results:
-        raise DataError("no result to measure; give at least one KlipResult")
-    chosen = chosen_modes(modes, min(one.max_modes for one in results))
-    matched, response, power = np.zeros(chosen.size), np.zeros(chosen.size), 0.0
-    for one in results:
-        linear(one, "flux_at")
-        source = footprint(one.target, 1.0, position=position, sep=sep, pa=pa, psf=psf)
-        found = match_at(one, chosen, source)
-        matched, response, power = matched + found[0], response + found[1], power + found[2]
-    nothing = np.full(chosen.size, np.nan)
-    return SourceFlux(
-        chosen,
-        np.divide(matched, response, out=nothing.copy(), where=response > LEAST * power),
-        response / power if power > 0 else nothing,
-    )
-
-
 class _Sums(NamedTuple):
     """Over integrations and rolls, t the transmission: <e, t p>, <t q, t p>, <t q, p> (n, y, x) and <p, p> (y, x)."""
 
@@ -415,8 +353,10 @@ def _read(images: np.ndarray, x: np.ndarray, y: np.ndarray, *, order: int = 3) -
 
 def sampled(transmission: Transmission | None, target: Exposure) -> np.ndarray | Exposure | None:
     """A transmission that is a function, taken at every pixel, so that the chain records its values."""
-    if transmission is None or isinstance(transmission, np.ndarray | Exposure):
+    if transmission is None or isinstance(transmission, Exposure):
         return transmission
+    if not callable(transmission):
+        return np.asarray(transmission)
     y, x = np.mgrid[: target.shape[-2], : target.shape[-1]].astype(float)
     return np.asarray(transmission(x, y), np.float64)
 
@@ -446,13 +386,12 @@ def _made(sums: _Sums, modes: np.ndarray, source: Source, meta: Meta, history: t
     # what rounding makes of a source of which nothing is left is no flux
     left = seen & (sums.left > LEAST * sums.power) & (sums.weight > 0)
     flux = np.divide(sums.matched, sums.weight, out=np.full(sums.weight.shape, np.nan), where=left)
-    fwhm = source.fwhm or meta.fwhm or source.width
     return DetectionMap(
         modes=modes,
         flux=flux,
         throughput=sums.left / power,
         weight=np.where(left, sums.weight, 0.0),
-        fwhm=float(fwhm),
+        fwhm=source.width_in(meta),
         meta=replace(meta, history=history),
         masked=np.zeros(power.shape, bool),
         history=history,

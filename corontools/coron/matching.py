@@ -13,7 +13,7 @@ import numpy as np
 
 from corontools.arrays.correlate import correlate
 from corontools.coron.rotation import is_turned
-from corontools.coron.source import Footprint, Source
+from corontools.coron.source import Footprint, Source, footprint
 from corontools.coron.subspace import Subspace, science_rows
 from corontools.errors import DataError
 from corontools.progress import progress
@@ -21,7 +21,12 @@ from corontools.progress import progress
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
 
-__all__ = ["Match", "linear", "match", "match_at"]
+__all__ = ["LEAST", "Match", "SourceFlux", "chosen_modes", "flux_at", "linear", "match", "match_at"]
+
+# share of a source that must be left of it for its flux to be known
+LEAST = 1e-9
+# numbers of modes that are taken unless they are chosen
+MOST = 60
 
 
 def linear(klip: KlipResult, what: str) -> None:
@@ -190,3 +195,79 @@ def _alike(good: np.ndarray) -> Iterator[list[int]]:
     for i, row in enumerate(good):
         groups.setdefault(np.packbits(row).tobytes(), []).append(i)
     yield from groups.values()
+
+
+class SourceFlux(NamedTuple):
+    """A source at one place, for each of n numbers of modes.
+
+    Attributes
+    ----------
+    modes : ndarray of int, shape (n,)
+    flux : ndarray, shape (n,)
+        In multiples of the PSF; NaN where nothing is left of it.
+    throughput : ndarray, shape (n,)
+    """
+
+    modes: np.ndarray
+    flux: np.ndarray
+    throughput: np.ndarray
+
+
+def flux_at(
+    results: Sequence[KlipResult],
+    *,
+    sep: float | None = None,
+    pa: float | None = None,
+    position: tuple[float, float] | None = None,
+    psf: Source | np.ndarray | None = None,
+    modes: Sequence[int] | None = None,
+) -> SourceFlux:
+    """Flux and throughput of a source at one place in several rolls together, exactly: no map is read between pixels.
+
+    Parameters
+    ----------
+    results : sequence of KlipResult
+    sep, pa : float, optional
+        Arcsec from the star and degrees east of north, by the WCS of each result.
+    position : (float, float), optional
+        Instead: 0-based (x, y), the same in all of them.
+    psf, modes
+        See `KlipResult.detection_map`.
+
+    Raises
+    ------
+    DataError
+        If there is no result, or the place is missing or outside an image.
+    """
+    if not results:
+        raise DataError("no result to measure; give at least one KlipResult")
+    chosen = chosen_modes(modes, min(one.max_modes for one in results))
+    matched, response, power = np.zeros(chosen.size), np.zeros(chosen.size), 0.0
+    for one in results:
+        linear(one, "flux_at")
+        source = footprint(one.target, 1.0, position=position, sep=sep, pa=pa, psf=psf)
+        found = match_at(one, chosen, source)
+        matched, response, power = matched + found[0], response + found[1], power + found[2]
+    nothing = np.full(chosen.size, np.nan)
+    return SourceFlux(
+        chosen,
+        np.divide(matched, response, out=nothing.copy(), where=response > LEAST * power),
+        response / power if power > 0 else nothing,
+    )
+
+
+def chosen_modes(modes: Sequence[int] | None, limit: int) -> np.ndarray:
+    """Numbers of modes that were asked for; by default 1 to `limit`, 60 of them evenly spread where there are more.
+
+    Raises
+    ------
+    DataError
+        If they don't increase, or lie beyond the limit.
+    """
+    if modes is None:
+        return np.unique(np.rint(np.linspace(min(1, limit), limit, min(max(limit, 1), MOST))).astype(int))
+    chosen = np.atleast_1d(np.asarray(modes))
+    whole = chosen.ndim == 1 and chosen.size > 0 and chosen.dtype.kind in "iu"
+    if not whole or (np.diff(chosen) <= 0).any() or chosen[0] < 0 or chosen[-1] > limit:
+        raise DataError(f"numbers of modes should be whole, increase, and lie from 0 to {limit}; found {modes}")
+    return chosen.astype(int)

@@ -11,12 +11,11 @@ import numpy as np
 from corontools.arrays.apertures import aperture_snr, peak_near
 from corontools.arrays.radial import radii
 from corontools.coron.combined import CombinedImage
+from corontools.coron.source import MASKED
 from corontools.errors import DataError
 
 __all__ = ["Planted", "Recovered", "masked", "place", "recover"]
 
-# FWHM about a companion that say nothing of the noise elsewhere
-MASKED = 2.0
 # FWHM about the known place in which the peak is looked for
 REACH = 1.5
 

@@ -13,7 +13,7 @@ from corontools.arrays.apertures import aperture_snr_series
 from corontools.arrays.radial import annular_noise
 from corontools.coron.contrast import ContrastCurve
 from corontools.coron.coverage import Coverage
-from corontools.coron.matching import linear, match_at
+from corontools.coron.matching import chosen_modes, flux_at, linear
 from corontools.coron.rotation import is_turned
 from corontools.coron.source import Footprint, Source, footprint
 from corontools.coron.subspace import science_rows
@@ -23,12 +23,7 @@ from corontools.result import Result, call, verb
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
 
-__all__ = ["ModeSeries", "chosen_modes", "series"]
-
-# numbers of modes that a series holds unless they are chosen
-MOST = 60
-# share of a source that must be left of it for its flux to be known
-LEAST = 1e-9
+__all__ = ["ModeSeries", "series"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -174,19 +169,12 @@ class ModeSeries(Result):
         DataError
             With "adi" and "ardi": the source is in the references too and subtracts itself.
         """
-        linear(self.klip, "flux_at")
-        matched, response, power = match_at(
-            self.klip, self.modes, footprint(self.klip.target, 1.0, position=position, psf=psf)
-        )
-        return np.divide(matched, response, out=np.full(response.shape, np.nan), where=response > LEAST * power)
+        return flux_at([self.klip], position=position, psf=psf, modes=self.modes.tolist()).flux
 
     def throughput_at(self, position: tuple[float, float], *, psf: Source | np.ndarray | None = None) -> np.ndarray:
         """Share <q, p> / <p, p> of a source at a 0-based (x, y) that the subtraction leaves, (n,); see `flux_at`."""
         linear(self.klip, "throughput_at")
-        _, response, power = match_at(
-            self.klip, self.modes, footprint(self.klip.target, 1.0, position=position, psf=psf)
-        )
-        return response / power if power > 0 else np.full(response.shape, np.nan)
+        return flux_at([self.klip], position=position, psf=psf, modes=self.modes.tolist()).throughput
 
     @verb
     def inject(
@@ -274,23 +262,6 @@ def series(klip: KlipResult, modes: Sequence[int] | None) -> ModeSeries:
     frames = coverage.mean(klip.subspaces, [space.table(chosen) for space in klip.subspaces], total)
     frames = frames.reshape(chosen.size, *klip.zones.shape)
     return ModeSeries(klip=klip, modes=chosen, frames=frames, coverage=coverage, history=klip.history)
-
-
-def chosen_modes(modes: Sequence[int] | None, limit: int) -> np.ndarray:
-    """Numbers of modes that were asked for; by default 1 to `limit`, 60 of them evenly spread where there are more.
-
-    Raises
-    ------
-    DataError
-        If they don't increase, or lie beyond the limit.
-    """
-    if modes is None:
-        return np.unique(np.rint(np.linspace(min(1, limit), limit, min(max(limit, 1), MOST))).astype(int))
-    chosen = np.atleast_1d(np.asarray(modes))
-    whole = chosen.ndim == 1 and chosen.size > 0 and chosen.dtype.kind in "iu"
-    if not whole or (np.diff(chosen) <= 0).any() or chosen[0] < 0 or chosen[-1] > limit:
-        raise DataError(f"numbers of modes should be whole, increase, and lie from 0 to {limit}; found {modes}")
-    return chosen.astype(int)
 
 
 def _listed(modes: np.ndarray) -> str:

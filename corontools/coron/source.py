@@ -11,6 +11,7 @@ from corontools.arrays.apertures import SIGMA_PER_FWHM
 from corontools.arrays.shift import PAD, shift_image
 from corontools.errors import DataError
 from corontools.exposure import Exposure, readonly
+from corontools.meta import Meta
 from corontools.result import code_of
 
 __all__ = ["Footprint", "Source", "footprint", "footprints", "on_detector", "on_sky", "source_of", "track"]
@@ -19,6 +20,8 @@ __all__ = ["Footprint", "Source", "footprint", "footprints", "on_detector", "on_
 REACH = 4.0
 # px that a shift by a fraction of a pixel may add to a stamp
 EDGE = 2
+# FWHM about a companion that say nothing of the noise elsewhere
+MASKED = 2.0
 # px by which the brightest pixel of a PSF may miss its centre
 OFF_CENTER = 2.0
 
@@ -107,6 +110,10 @@ class Source:
             return self.fwhm
         stamp = np.asarray(self.stamp)
         return float(2 * np.sqrt(np.count_nonzero(stamp >= stamp.max() / 2) / np.pi))
+
+    def width_in(self, meta: Meta) -> float:
+        """FWHM, px: that of the Gaussian, else of the instrument, else `width`."""
+        return float(self.fwhm or meta.fwhm or self.width)
 
     @property
     def code(self) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from corontools.coron.combined import CombinedImage, combine
 from corontools.coron.contrast import ContrastCurve, measure
 from corontools.coron.pipeline import Coron3
-from corontools.coron.recovery import MASKED, Planted, Recovered, masked, place, recover
+from corontools.coron.recovery import Planted, Recovered, masked, place, recover
 from corontools.coron.report.images import SIZE, inner, north_sky, residual_scale, sky_picture, snr_scale
 from corontools.coron.report.steps import CLOSE, mode_counts, numeral
+from corontools.coron.source import MASKED
 from corontools.display import figure
 from corontools.display.figure import Mark, Series, Sky
 from corontools.display.page import Section, Table
