@@ -31,7 +31,7 @@ const OVERLAY_NAMES = {
 };
 const PATIENCE = 5000; // ms until a silent kernel is spoken of
 const SAVE_EVERY = 30; // ms between the messages of a drag
-const LEAD_EVERY = 100; // ms between curves that follow a drag
+const LEAD_EVERY = 100; // ms between the frames of a drag that Python and the curves hear of
 const CALM = 150; // ms without a new cube before its other frames are asked for
 const MOST_HEIGHT = 560;
 const LEAST_VIEW = 4; // px, the closest zoom
@@ -1784,13 +1784,13 @@ class Pane {
   publish(name, value) {
     if (same(this.get(name), value)) return;
     this.model.set(name, value);
-    this.save();
+    this.save(name === "frame" ? LEAD_EVERY : SAVE_EVERY); // the browser has the frames; what else moves, Python draws
     this.kernel.ping();
   }
 
-  save() {
+  save(every) {
     if (this.saving) return;
-    const wait = SAVE_EVERY - (Date.now() - (this.saved || 0));
+    const wait = every - (Date.now() - (this.saved || 0));
     const now = () => {
       this.saving = 0;
       this.saved = Date.now();

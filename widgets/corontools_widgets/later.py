@@ -20,7 +20,7 @@ class Later:
     work : callable
         Without arguments.
     delay : float
-        Seconds from the last request.
+        Seconds from the last request: longer than the page waits between the frames it tells of in a drag.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class Later:
     [1]
     """
 
-    def __init__(self, work: Callable[[], Any], delay: float = 0.05) -> None:
+    def __init__(self, work: Callable[[], Any], delay: float = 0.15) -> None:
         self._work, self._delay = work, delay
         self._handle: asyncio.TimerHandle | None = None
 
