@@ -96,7 +96,7 @@ def ring_positions(position: tuple[float, float], *, center: tuple[float, float]
 
 
 def aperture_snr(
-    image: np.ndarray, position: tuple[float, float], *, center: tuple[float, float], fwhm: float
+    image: np.ndarray, position: tuple[float, float], *, center: tuple[float, float], fwhm: float, beside: int = 0
 ) -> ApertureSNR:
     """S/N of a source against the apertures at the same separation, small samples allowed for.
 
@@ -111,6 +111,14 @@ def aperture_snr(
         0-based (x, y) of the source and of the star.
     fwhm : float
         Of the PSF, px.
+    beside : int
+        Apertures on either side of the source that are left out: with angular differential imaging the source's own
+        negative wings lie there, which are no noise.
+
+    Returns
+    -------
+    ApertureSNR
+        NaN where the position is, as `peak_near` gives it where there is no peak.
 
     Examples
     --------
@@ -120,8 +128,12 @@ def aperture_snr(
     >>> found.n, found.snr > 5, found.false_alarm < 1e-5
     (30, True, True)
     """
+    if not np.isfinite(position).all():
+        return ApertureSNR(float("nan"), 0, float("nan"))
+    if beside < 0 or beside != int(beside):
+        raise DataError(f"the apertures left out beside the source should be 0 or more, found {beside}")
     values = _ring_means(image, position, center, fwhm)
-    snr, n = _student(values)
+    snr, n = _student(np.concatenate([values[:1], values[1 + beside : values.size - beside]]))
     return ApertureSNR(snr, n, float(special.stdtr(n - 1, -snr)) if n > 1 else float("nan"))
 
 

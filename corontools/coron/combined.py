@@ -23,7 +23,7 @@ from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.result import Result, call, code_of
 
-__all__ = ["CombinedImage", "combine"]
+__all__ = ["CombinedImage", "Field", "combine", "turned_mean"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,12 +116,12 @@ def combine(
         raise DataError(f"frames are combined by 'mean' or 'median', found {how!r}")
     for result in results:
         _check(result, results[0], anchor)
-    parts = [by_angle(result.target) for result in results]
-    grid = north_up([exposure for part in parts for _, exposure in part], anchor=anchor)
+    fields = [Field.of(result, anchor=anchor) for result in results]
+    grid = north_up([exposure for field in fields for _, exposure in field.parts], anchor=anchor)
     total, values = _Sums(grid.shape), []
-    for result, part in zip(results, parts, strict=True):
+    for field in fields:
         sums = _Sums(grid.shape)
-        for frame in _frames(result, part, grid, anchor):
+        for frame in field.turned(field.result.frames, grid):
             sums.add_frame(frame if how == "mean" else frame.equal())
             values += [frame.value] if how == "median" else []
         total.add(sums)
@@ -205,25 +205,45 @@ class _Sums:
             return np.nanmedian(values, axis=0), np.sqrt(photon + self.speckle) / self.weight
 
 
-def _frames(
-    result: KlipResult, parts: Sequence[tuple[list[int], Exposure]], grid: Grid, anchor: str
-) -> Iterator[_Frame]:
-    """The integrations of a result on the grid."""
-    shared, own = result.noise
-    for integrations, exposure in parts:
-        x, y = positions(exposure, grid, anchor=anchor)
-        for i in integrations:
-            frame, common, alone = result.frames[i], shared[i], own[i]
-            known = bool((common + alone > 0).any())
-            value, p, s = resample(
-                frame,
-                x,
-                y,
-                good=np.isfinite(frame),
-                photon=alone if known else None,
-                speckle=common if known else None,
-            )
-            yield _Frame(value, p, s, _weight(p + s, known))
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A result and its integrations by angle, to be turned north up."""
+
+    result: KlipResult
+    parts: Sequence[tuple[list[int], Exposure]]
+    anchor: str
+
+    @classmethod
+    def of(cls, result: KlipResult, *, anchor: str = "star") -> Field:
+        """See `combine` for the anchor."""
+        return cls(result, by_angle(result.target), anchor)
+
+    def turned(self, images: np.ndarray, grid: Grid) -> Iterator[_Frame]:
+        """Images (n_int, y, x), the residuals or others with their noise, on the grid one by one."""
+        shared, own = self.result.noise
+        for integrations, exposure in self.parts:
+            x, y = positions(exposure, grid, anchor=self.anchor)
+            for i in integrations:
+                common, alone = shared[i], own[i]
+                known = bool((common + alone > 0).any())
+                value, p, s = resample(
+                    images[i],
+                    x,
+                    y,
+                    good=np.isfinite(images[i]),
+                    photon=alone if known else None,
+                    speckle=common if known else None,
+                )
+                yield _Frame(value, p, s, _weight(p + s, known))
+
+
+def turned_mean(fields: Sequence[Field], images: Sequence[np.ndarray], grid: Grid) -> np.ndarray:
+    """Mean (y, x) of images (n_int, y, x) of each result, turned and weighted as `combine` does its residuals."""
+    total = _Sums(grid.shape)
+    for field, own in zip(fields, images, strict=True):
+        for frame in field.turned(own, grid):
+            total.add_frame(frame)
+    return total.mean()[0]
 
 
 def _weight(variance: np.ndarray, known: bool) -> np.ndarray:

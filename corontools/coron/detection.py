@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from corontools.arrays.radial import radii, ring_scatter
-from corontools.coron.grid import north_up, positions
-from corontools.coron.matching import LEAST, Match, chosen_modes, match
+from corontools.coron.grid import Grid, north_up, positions
+from corontools.coron.matching import LEAST, Match, chosen_modes, is_linear, match
 from corontools.coron.source import MASKED, Source, source_of
 from corontools.errors import DataError
 from corontools.exposure import Exposure
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from astropy.table import QTable
 
     from corontools.coron.calibrated import CalibratedContrast, Statistics
+    from corontools.coron.combined import Field
     from corontools.coron.completeness import Completeness
     from corontools.coron.klip import KlipResult
 
@@ -274,6 +275,8 @@ def detect(
     transmission: Transmission | None,
 ) -> DetectionMap:
     """See `KlipResult.detection_map`."""
+    if not is_linear(klip):
+        return _detect_turned([klip], psf, modes, transmission, klip.history)
     chosen, source = chosen_modes(modes, klip.max_modes), source_of(psf, klip.target)
     t = None if transmission is None else _transmission(transmission, klip.target)
     sums = _transmitted(match(klip, chosen, source), t)
@@ -306,14 +309,18 @@ def detection_map(
     """
     if not results:
         raise DataError("no result to search; give at least one KlipResult")
+    first = results[0]
+    given = sampled(transmission, first.target)
+    step = function_call(detection_map, list(results), psf, modes=modes, transmission=given)
+    if not all(is_linear(one) for one in results):
+        return _detect_turned(results, psf, modes, given, (step,))
     lacking = next((one.target._name for one in results if one.target.wcs is None), None)
     if lacking:
         raise DataError(f"{lacking} has no WCS, so north isn't known; give one with Exposure.with_(wcs=...)")
-    first = results[0]
     chosen = chosen_modes(modes, min(one.max_modes for one in results))
     source = source_of(psf, first.target)
     grid = north_up([one.target for one in results], anchor="star")
-    total, given = _Sums.zeros(chosen.size, grid.shape), sampled(transmission, first.target)
+    total = _Sums.zeros(chosen.size, grid.shape)
     for one in results:
         x, y = positions(one.target, grid, anchor="star")
         # the transmission by itself, and linearly: splines would ring at the edges of what the mask holds
@@ -321,9 +328,43 @@ def detection_map(
         matched, response, power = match(one, chosen, source)
         found = Match(_read(matched, x, y), _read(response, x, y), _read(power[None], x, y)[0])
         total.add(_transmitted(found, t))
-    step = function_call(detection_map, list(results), psf, modes=modes, transmission=given)
     meta = first.target.meta.with_(center=grid.center, pixel_scale=grid.pixel_scale, roll=None, history=(step,))
     return _made(total, chosen, source, meta, (step,))
+
+
+def _detect_turned(
+    results: Sequence[KlipResult],
+    psf: Source | np.ndarray | None,
+    modes: Sequence[int] | None,
+    transmission: Transmission | None,
+    history: tuple[str, ...],
+) -> DetectionMap:
+    """Where a source subtracts itself, or turns between the integrations; north up."""
+    from corontools.coron.turned import match_turned, turned_grid
+
+    first = results[0]
+    chosen = chosen_modes([first.modes] if modes is None else modes, min(one.max_modes for one in results))
+    source = source_of(psf, first.target)
+    fields, grid = turned_grid(results)
+    found = match_turned(results, chosen, source)
+    t = np.divide(found.response, found.power, out=np.zeros_like(found.response), where=found.power > 0)
+    if transmission is not None:
+        t *= _seen_through(transmission, fields, grid)
+    scale = first.target.meta.pixel_scale if first.target.wcs is None else grid.pixel_scale
+    meta = first.target.meta.with_(center=grid.center, pixel_scale=scale, roll=None)
+    whole = Match(found.matched, np.broadcast_to(found.power, found.matched.shape), found.power)
+    return _made(_transmitted(whole, t), chosen, source, meta, history)
+
+
+def _seen_through(transmission: Transmission, fields: Sequence[Field], grid: Grid) -> np.ndarray:
+    """Mean transmission of all integrations for a source at each pixel of the grid, (y, x)."""
+    total, count = np.zeros(grid.shape), 0
+    for field in fields:
+        t = _transmission(transmission, field.result.target)[None]
+        for integrations, exposure in field.parts:
+            total += len(integrations) * _read(t, *positions(exposure, grid, anchor="star"), order=1)[0]
+            count += len(integrations)
+    return total / count
 
 
 class _Sums(NamedTuple):

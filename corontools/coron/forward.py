@@ -81,15 +81,15 @@ class Response:
         return flux
 
 
-def respond(klip: KlipResult, place: Mapping[str, Any]) -> Response:
-    """Response to a source; see `KlipResult.response`."""
+def respond(klip: KlipResult, place: Mapping[str, Any], *, told: bool = True) -> Response:
+    """Response to a source; see `KlipResult.response`. `told`: with a progress bar."""
     target = klip.target
     sources = footprints(target, 1.0, **place)
     light = _images(sources, target.shape[-2:])
     planted = _in_references(klip.aligned, place) if klip.strategy != "rdi" else None
     out, bend = np.full((target.n_int, klip.zones.size), np.nan), 0.0
     first, rows = -1, None
-    for space in progress(klip.subspaces, "response", "zone and angle"):
+    for space in progress(klip.subspaces, "response", "zone and angle") if told else klip.subspaces:
         i = space.integrations[0]
         if rows is None or (i != first and len(klip.aligned.sets) > 1):
             first, rows = i, ReferenceRows.of(klip.aligned, i)
@@ -121,18 +121,15 @@ def _zone_response(
     """Change (n, n_pix) of the residuals of a zone's integrations, and the angle by which the modes turn."""
     k = min(klip.modes, len(space.basis))
     used = np.arange(klip.aligned.n_ref) if space.references is None else space.references
-    one = ReferenceRows(rows.data[used], rows.good[used])
-    images, measured = one.zone(space.pixels)
-    source = np.zeros(images.shape) if planted is None else planted[np.ix_(used, space.pixels)]
-    basis, change = _turned_modes(images, _prepared(source, images, measured), k)
     values, good = science_rows(klip.target, space.pixels, space.integrations)
-    which = np.array(space.integrations)
-    out = np.array(
-        [
-            _change(basis, change, image, seen, source)
-            for image, seen, source in zip(values, good, light[np.ix_(which, space.pixels)], strict=True)
-        ]
-    )
+    own = light[np.ix_(np.array(space.integrations), space.pixels)]
+    theirs = None if planted is None else planted[np.ix_(used, space.pixels)]
+    if not own.any() and (theirs is None or not theirs.any()):
+        return np.where(good, 0.0, np.nan), 0.0
+    images, measured = ReferenceRows(rows.data[used], rows.good[used]).zone(space.pixels)
+    source = np.zeros(images.shape) if theirs is None else _prepared(theirs, images, measured)
+    basis, change = _turned_modes(images, source, k)
+    out = np.array([_change(basis, change, image, seen, p) for image, seen, p in zip(values, good, own, strict=True)])
     return out, float(np.linalg.norm(change, 2)) if change.any() else 0.0
 
 

@@ -236,14 +236,17 @@ class KlipResult(Result):
         """Flux, error and S/N of a source at every pixel, for every number of modes.
 
         The subtraction is linear in the science image, so what it leaves of a source is known without injecting one: a
-        correlation per mode, see `docs/contrast.md`.
+        correlation per mode, see `docs/contrast.md`. With "adi" and "ardi", and where integrations have different
+        angles, the maps are those of the combined image, north up, and what is left of a faint source follows to first
+        order (`response`) at places around the star; a transmission then acts as its mean over the integrations.
 
         Parameters
         ----------
         psf : Source or ndarray, optional
             Image of a source of flux 1; by default a Gaussian as wide as the core of the PSF.
         modes : sequence of int, optional
-            Increasing; by default 1 to max_modes, 60 of them evenly spread where there are more.
+            Increasing; by default 1 to max_modes, 60 of them evenly spread where there are more, or the number of this
+            result where the sky turns.
         transmission : ndarray (y, x), Exposure or function of (x, y), optional
             Of the coronagraph for a source at each pixel, such as JWST's psfmask.
 

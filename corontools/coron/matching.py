@@ -21,12 +21,28 @@ from corontools.progress import progress
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
 
-__all__ = ["LEAST", "Match", "SourceFlux", "chosen_modes", "flux_at", "linear", "match", "match_at"]
+__all__ = [
+    "LEAST",
+    "Match",
+    "SourceFlux",
+    "chosen_modes",
+    "flux_at",
+    "is_linear",
+    "linear",
+    "match",
+    "match_at",
+    "unsubtracted",
+]
 
 # share of a source that must be left of it for its flux to be known
 LEAST = 1e-9
 # numbers of modes that are taken unless they are chosen
 MOST = 60
+
+
+def is_linear(klip: KlipResult) -> bool:
+    """Whether a source leaves the references as they are, and stays where it is in all integrations."""
+    return klip.strategy == "rdi" and not is_turned(klip.target)
 
 
 def linear(klip: KlipResult, what: str) -> None:
@@ -151,6 +167,14 @@ def match(klip: KlipResult, modes: np.ndarray, source: Source) -> Match:
     for space in progress(spaces, "match", "zone") if len(spaces) > 1 else spaces:
         _add(out, klip, space, modes, template)
     return out
+
+
+def unsubtracted(image: np.ndarray, source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """<e, p> and <p, p> (y, x) for a source at every pixel of an image that is NaN where nothing was measured."""
+    good, template = np.isfinite(image), _Template.of(source)
+    _, at = _Box(*(slice(0, n) for n in image.shape)).sources(template, image.shape)
+    matched = correlate(np.where(good, image, 0.0)[None], template.stamp)[(0, *at)]
+    return matched, correlate(good[None].astype(float), np.square(template.stamp))[(0, *at)]
 
 
 def _add(out: Match, klip: KlipResult, space: Subspace, modes: np.ndarray, template: _Template) -> None:
