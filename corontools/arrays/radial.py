@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
+from corontools.arrays.threads import in_threads
 from corontools.errors import DataError
 
 __all__ = ["annular_noise", "radii", "ring_index", "ring_scatter", "scatter_map", "student_factor"]
@@ -112,12 +113,15 @@ def ring_scatter(
     flat = images.reshape(len(images), -1)[:, order]
     level, scatter = np.full((2, len(images), ends.size), np.nan)
     count = np.zeros(ends.size)
-    for i, (first, last) in enumerate(zip((0, *ends[:-1]), ends, strict=True)):
-        values = flat[:, first:last]
+
+    def measure(i: int) -> None:
+        values = flat[:, ends[i - 1] if i else 0 : ends[i]]
         values = values[:, np.isfinite(values).all(axis=0)]
         count[i] = values.shape[1]
         if values.shape[1] > 1:
             level[:, i], scatter[:, i] = _clipped_scatter(values)
+
+    in_threads(measure, range(ends.size))
     inner = np.arange(ends.size) * width
     area = np.pi * (np.square(inner + width) - np.square(inner))
     return inner + width / 2, level, scatter, np.minimum(count / area, 1.0)

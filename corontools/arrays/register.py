@@ -19,7 +19,6 @@ science; the JWST pipeline shifts the science onto the reference and finds the o
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from scipy.ndimage import gaussian_filter
 
 from corontools.arrays.repair import fill
 from corontools.arrays.shift import spectrum
+from corontools.arrays.threads import processors
 from corontools.errors import DataError
 
 if TYPE_CHECKING:  # numba is loaded when something is fitted
@@ -277,17 +277,12 @@ def register_pairs(
                 done.append(fit)
         return done
 
-    with ThreadPoolExecutor(_processors()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         rows = pool.map(fits, range(len(stack)))
         try:
             return _pairs_joined([row for _, row in zip(progress(list(range(len(stack)))), rows, strict=True)])
         finally:
             pool.shutdown(cancel_futures=True)  # after an interrupt nothing more is begun
-
-
-def _processors() -> int:
-    """Processors that this process may use; the transforms release the interpreter's lock."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_weight(science: ArrayLike, good: ArrayLike | None = None, *, n_sigma: float = 3.0) -> Floats:

@@ -14,8 +14,9 @@ from corontools.coron.live import Live
 from corontools.coron.matching import SourceFlux, flux_at
 from corontools.coron.pipeline import Coron3, coron3
 from corontools.coron.series import ModeSeries
-from corontools.coron.source import Source
+from corontools.coron.source import Source, SourceSet
 from corontools.coron.stack import PSFStack
+from corontools.coron.stim import StimMap, stim_map
 from corontools.coron.zones import Zones
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "Response",
     "Source",
     "SourceFlux",
+    "SourceSet",
+    "StimMap",
     "Zones",
     "combine",
     "coron3",
@@ -43,4 +46,5 @@ __all__ = [
     "fit_companion",
     "flux_at",
     "replay",
+    "stim_map",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from corontools.arrays.register import Quality, Registration, default_weight, register_pairs
 from corontools.arrays.shift import shift_flags, shift_image, shift_variance
 from corontools.coron.pairs import PairRms, difference, mean_fit, pair_rms
-from corontools.coron.source import Footprint, footprints
+from corontools.coron.source import Footprint, footprints, several
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import BAD, Exposure, check_alike, indices
@@ -203,20 +203,20 @@ class AlignedRefs(Result):
     @verb
     def inject(
         self,
-        flux: float,
+        flux: float | Sequence[float],
         *,
-        position: tuple[float, float] | None = None,
-        sep: float | None = None,
-        pa: float | None = None,
+        position: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
+        sep: float | Sequence[float] | None = None,
+        pa: float | Sequence[float] | None = None,
         psf: Source | np.ndarray | None = None,
         into: Literal["science", "star"] = "science",
     ) -> AlignedRefs:
-        """The same shifts for science images with a source in every integration; see `KlipResult.inject`.
+        """The same shifts for science images with one or more sources in every integration; see `KlipResult.inject`.
 
         Parameters
         ----------
         flux, position, sep, pa, psf
-            Of the source, see `KlipResult.inject`.
+            Of the source, or a list for several, see `KlipResult.inject`.
         into : str
             "science": the science images alone, for references of other stars. "star": the references that are of
             the science star too (`meta.target`), each at its own angle, for angular differential imaging.
@@ -228,11 +228,13 @@ class AlignedRefs(Result):
         """
         if into not in ("science", "star"):
             raise DataError(f"a source goes into 'science' or 'star', found {into!r}")
-        place: dict[str, Any] = {"position": position, "sep": sep, "pa": pa, "psf": psf}
-        data = _with_light(self.target, footprints(self.target, flux, **place))
-        planted = "science" if "science" in (into, self.planted) else into
-        stack = self.stack if into == "science" else _planted(self, flux, place)
-        return self.with_(target=self.target.with_(data=data), stack=stack, planted=planted)
+        made, planted = self, "science" if "science" in (into, self.planted) else into
+        for one, where in several(flux, position=position, sep=sep, pa=pa):
+            place: dict[str, Any] = {**where, "psf": psf}
+            data = _with_light(made.target, footprints(made.target, one, **place))
+            stack = made.stack if into == "science" else _planted(made, one, place)
+            made = made.with_(target=made.target.with_(data=data), stack=stack)
+        return made.with_(planted=planted)
 
     def difference(self, i: int, ref: int) -> Exposure:
         """Science integration i less the aligned reference, scaled to it, (y, x).

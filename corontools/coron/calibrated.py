@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from corontools.arrays.radial import ring_index, student_factor
+from corontools.arrays.threads import in_threads
 from corontools.coron.contrast import Statistics
 from corontools.errors import DataError
 from corontools.meta import Meta
@@ -266,9 +266,12 @@ def _ring_quantiles(
     flat, index = images.reshape(len(images), -1), np.where(use, ring, -1).ravel()
     order = np.argsort(index, kind="stable")
     ends = np.searchsorted(index[order], np.arange(n_ring + 1))
-    for i, (first, last) in enumerate(pairwise(ends)):
-        values = flat[:, order[first:last]]
+
+    def measure(i: int) -> None:
+        values = flat[:, order[ends[i] : ends[i + 1]]]
         values = values[:, np.isfinite(values).all(axis=0)]
         if values.shape[1]:
             out[..., i] = np.quantile(values, levels, axis=1)
+
+    in_threads(measure, range(n_ring))
     return out

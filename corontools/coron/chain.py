@@ -22,7 +22,7 @@ from corontools.coron.detection import DetectionMap, detection_map
 from corontools.coron.klip import KlipResult
 from corontools.coron.pipeline import coron3
 from corontools.coron.series import ModeSeries
-from corontools.coron.source import Source
+from corontools.coron.source import Source, SourceSet
 from corontools.coron.stack import PSFStack
 from corontools.coron.zones import Zones
 from corontools.dq import pixels
@@ -144,6 +144,7 @@ class _Replay:
             "PSFStack.from_exposures": PSFStack.from_exposures,
             "Source.gaussian": Source.gaussian,
             "Source.from_stamp": Source.from_stamp,
+            "SourceSet.from_templates": SourceSet.from_templates,
             "Zones.annuli": Zones.annuli,
             "Zones.from_labels": Zones.from_labels,
             "coron3": lambda asn, **kw: coron3(self.association(asn), **kw),

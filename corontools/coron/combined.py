@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.result import Result, call, code_of
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
 
 __all__ = ["CombinedImage", "Field", "combine", "turned_mean"]
 
@@ -54,6 +57,30 @@ class CombinedImage(Result):
         """1-sigma noise in rings; see `KlipResult.contrast`."""
         step = "." + call(CombinedImage.contrast, self, width, center=center)
         return measure(self.image, width=width, center=center, history=(*self.history, step))
+
+    def recover(self, *, sep: float | Sequence[float], pa: float | Sequence[float]) -> QTable:
+        """Look for sources whose places are known, such as those put in by `inject`, each with the others masked.
+
+        Parameters
+        ----------
+        sep, pa : float or sequence of float
+            Arcsec from the star and degrees east of north; one value serves all.
+
+        Returns
+        -------
+        QTable
+            Place given (sep, pa) and found (found_sep, found_pa: of the peak within 1.5 FWHM, NaN where there is none),
+            the distance between them in px, S/N at the place given (`arrays.apertures.aperture_snr`) and its
+            false-alarm probability.
+
+        Raises
+        ------
+        DataError
+            If the pixel scale or the width of the PSF isn't known, or there are more separations than angles.
+        """
+        from corontools.coron.recovery import recovered
+
+        return recovered(self, sep, pa)
 
     def save(
         self, path: str | os.PathLike[str], *, cards: Mapping[str, Any] | None = None, overwrite: bool = False

@@ -12,7 +12,7 @@ import numpy as np
 from corontools.arrays.radial import radii, ring_scatter
 from corontools.coron.grid import Grid, north_up, positions
 from corontools.coron.matching import LEAST, Match, chosen_modes, is_linear, match
-from corontools.coron.source import MASKED, Source, source_of
+from corontools.coron.source import MASKED, Source, SourceSet, source_of
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.meta import Meta
@@ -107,7 +107,9 @@ class DetectionMap(Result):
     @cached_property
     def err(self) -> np.ndarray:
         """1-sigma error of the flux (n, y, x), from the scatter at the same separation."""
-        return self._around(self.scatter.sigma) / self._root
+        err = self._around(self.scatter.sigma)
+        err /= self._root
+        return err
 
     @cached_property
     def snr(self) -> np.ndarray:
@@ -117,7 +119,9 @@ class DetectionMap(Result):
 
     @property
     def _root(self) -> np.ndarray:
-        return np.sqrt(np.where(self.weight > 0, self.weight, np.nan))
+        root = np.sqrt(self.weight)
+        root[root == 0] = np.nan
+        return root
 
     def _around(self, values: np.ndarray) -> np.ndarray:
         """Values of the rings (n, n_ring) at every pixel, (n, y, x)."""
@@ -345,6 +349,8 @@ def _detect_turned(
     first = results[0]
     chosen = chosen_modes([first.modes] if modes is None else modes, min(one.max_modes for one in results))
     source = source_of(psf, first.target)
+    if isinstance(source, SourceSet):
+        raise DataError("templates hold at places on the detector, and here the sky turns: give one PSF")
     fields, grid = turned_grid(results)
     found = match_turned(results, chosen, source)
     t = np.divide(found.response, found.power, out=np.zeros_like(found.response), where=found.power > 0)
@@ -421,8 +427,7 @@ def _transmission(transmission: Transmission, target: Exposure) -> np.ndarray:
 
 
 def _made(sums: _Sums, modes: np.ndarray, source: Source, meta: Meta, history: tuple[str, ...]) -> DetectionMap:
-    whole = float(np.square(source.box((0.0, 0.0))[1]).sum())
-    seen = sums.power > LEAST_SEEN * whole
+    seen = sums.power > LEAST_SEEN * source.power
     power = np.where(seen, sums.power, np.nan)
     # what rounding makes of a source of which nothing is left is no flux
     left = seen & (sums.left > LEAST * sums.power) & (sums.weight > 0)

@@ -182,14 +182,14 @@ class KlipResult(Result):
     @verb
     def inject(
         self,
-        flux: float,
+        flux: float | Sequence[float],
         *,
-        position: tuple[float, float] | None = None,
-        sep: float | None = None,
-        pa: float | None = None,
+        position: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
+        sep: float | Sequence[float] | None = None,
+        pa: float | Sequence[float] | None = None,
         psf: Source | np.ndarray | None = None,
     ) -> KlipResult:
-        """The result for science images with a source added to every integration.
+        """The result for science images with a source, or several, added to every integration.
 
         With "rdi" the references hold nothing of the science images, so the modes stay and the projection of the source
         is added to theirs: exactly what `aligned.inject(...).klip(...)` gives (to 7 digits of the source with
@@ -199,12 +199,13 @@ class KlipResult(Result):
 
         Parameters
         ----------
-        flux : float
-            Times the PSF: the peak, in the unit of the images, of a Gaussian; may be negative.
-        position : (float, float), optional
+        flux : float or sequence of float
+            Times the PSF: the peak, in the unit of the images, of a Gaussian; may be negative. Several sources at once
+            have a list of fluxes, of places, or both; one value serves all.
+        position : (float, float) or sequence of them, optional
             0-based (x, y), in the first integration; where `Exposure.angles` differ it turns about the star with the
             sky.
-        sep, pa : float, optional
+        sep, pa : float or sequence of float, optional
             Instead: arcsec from the star and degrees east of north, by the angles or the WCS.
         psf : Source or ndarray, optional
             Image of a source of flux 1; by default a Gaussian as wide as the core of the PSF.
@@ -212,18 +213,20 @@ class KlipResult(Result):
         Raises
         ------
         DataError
-            If the place is missing or outside the image, or the width of the PSF isn't known.
+            If a place is missing or outside the image, there are more places than fluxes, or the width of the PSF isn't
+            known.
         """
-        from corontools.coron.source import footprint
+        from corontools.coron.source import footprint, several
 
         if self.strategy != "rdi" or is_turned(self.target):
             into: Literal["science", "star"] = "science" if self.strategy == "rdi" else "star"
             return self._again(self.aligned.inject(flux, position=position, sep=sep, pa=pa, psf=psf, into=into))
-        source = footprint(self.target, flux, position=position, sep=sep, pa=pa, psf=psf)
-        good = self.target.good.reshape(self.target.n_int, -1)
+        spaces, good = self.subspaces, self.target.good.reshape(self.target.n_int, -1)
+        for one, place in several(flux, position=position, sep=sep, pa=pa):
+            source = footprint(self.target, one, psf=psf, **place)
+            spaces = tuple(s.with_scores(s.scores + s.scores_of(source, good)) for s in spaces)
         return self.with_(
-            aligned=self.aligned.inject(flux, position=position, sep=sep, pa=pa, psf=psf),
-            subspaces=tuple(s.with_scores(s.scores + s.scores_of(source, good)) for s in self.subspaces),
+            aligned=self.aligned.inject(flux, position=position, sep=sep, pa=pa, psf=psf), subspaces=spaces
         )
 
     def detection_map(

@@ -116,9 +116,9 @@ class _Box(NamedTuple):
     def images(self, pixels: np.ndarray, values: np.ndarray, width: int) -> np.ndarray:
         """Rows of values on the zone's pixels as images of the box, 0 elsewhere."""
         y, x = np.divmod(pixels, width)
-        out = np.zeros((len(values), *self.shape))
-        out[:, y - self.rows.start, x - self.columns.start] = values
-        return out
+        out = np.zeros((len(values), self.shape[0] * self.shape[1]))
+        out[:, (y - self.rows.start) * self.shape[1] + x - self.columns.start] = values
+        return out.reshape(-1, *self.shape)
 
     def sources(self, template: _Template, shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Pixels of the image at which a source has light in the box, and the same places in `correlate`'s output."""
@@ -161,8 +161,20 @@ def match(klip: KlipResult, modes: np.ndarray, source: Source) -> Match:
     correlation per mode, and both sums take running sums over the modes.
     """
     linear(klip, "detection_map")
-    shape = klip.zones.shape
-    out, template = Match.zeros(len(modes), shape), _Template.of(source)
+    shape, parts = klip.zones.shape, source.parts(klip.zones.shape)
+    if len(parts) == 1:
+        return _match_all(klip, modes, parts[0][0])
+    out = Match.zeros(len(modes), shape)
+    for template, here in parts:
+        found = _match_all(klip, modes, template)
+        for mine, its in zip(out, found, strict=True):
+            mine[..., here] = its[..., here]
+    return out
+
+
+def _match_all(klip: KlipResult, modes: np.ndarray, source: Source) -> Match:
+    """The same PSF at every pixel."""
+    out, template = Match.zeros(len(modes), klip.zones.shape), _Template.of(source)
     spaces: Sequence[Subspace] = klip.subspaces
     for space in progress(spaces, "match", "zone") if len(spaces) > 1 else spaces:
         _add(out, klip, space, modes, template)

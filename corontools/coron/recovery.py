@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from corontools.arrays.apertures import aperture_snr, peak_near
 from corontools.arrays.radial import radii
 from corontools.coron.combined import CombinedImage
-from corontools.coron.source import MASKED
+from corontools.coron.source import MASKED, several
 from corontools.errors import DataError
 
-__all__ = ["Planted", "Recovered", "masked", "place", "recover"]
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+__all__ = ["Planted", "Recovered", "masked", "place", "recover", "recovered"]
 
 # FWHM about the known place in which the peak is looked for
 REACH = 1.5
@@ -106,6 +109,28 @@ def recover(combined: CombinedImage, companions: Sequence[Planted]) -> tuple[Rec
         _one(combined, companion, masked(combined, [other for other in companions if other is not companion]))
         for companion in companions
     )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A place without a known contrast."""
+
+    sep: float
+    pa: float
+    contrast: float = float("nan")
+
+
+def recovered(combined: CombinedImage, sep: float | Sequence[float], pa: float | Sequence[float]) -> QTable:
+    """See `CombinedImage.recover`."""
+    from astropy import units as u
+    from astropy.table import QTable
+
+    places = [_Place(**one) for _, one in several(1.0, sep=sep, pa=pa)]
+    found = recover(combined, places)
+    columns = {"sep": [one.sep for one in places] * u.arcsec, "pa": [one.pa for one in places] * u.deg}
+    columns |= {"found_sep": [one.sep for one in found] * u.arcsec, "found_pa": [one.pa for one in found] * u.deg}
+    columns["offset"] = [one.offset for one in found] * u.pix
+    return QTable(columns | {name: [getattr(one, name) for one in found] for name in ("snr", "false_alarm")})
 
 
 def _one(combined: CombinedImage, companion: Planted, image: np.ndarray) -> Recovered:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,18 @@ from corontools.exposure import Exposure, readonly
 from corontools.meta import Meta
 from corontools.result import code_of
 
-__all__ = ["Footprint", "Source", "footprint", "footprints", "on_detector", "on_sky", "source_of", "track"]
+__all__ = [
+    "Footprint",
+    "Source",
+    "SourceSet",
+    "footprint",
+    "footprints",
+    "on_detector",
+    "on_sky",
+    "several",
+    "source_of",
+    "track",
+]
 
 # FWHM from its middle at which a Gaussian has no light left: 1e-19 of the peak
 REACH = 4.0
@@ -116,6 +128,15 @@ class Source:
         return float(self.fwhm or meta.fwhm or self.width)
 
     @property
+    def power(self) -> float:
+        """Sum of the squares of its pixels."""
+        return float(np.square(self.box((0.0, 0.0))[1]).sum())
+
+    def parts(self, shape: tuple[int, int]) -> list[tuple[Source, np.ndarray]]:
+        """The PSF and the pixels (y, x) where it holds: all of them, see `SourceSet`."""
+        return [(self, np.ones(shape, bool))]
+
+    @property
     def code(self) -> str:
         """The call that makes this source."""
         if self.stamp is None:
@@ -171,11 +192,118 @@ class Source:
         return (int(whole[0]) - EDGE, int(whole[1]) - EDGE), moved[inner, inner]
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class SourceSet(Source):
+    """A PSF that depends on the place on the detector, as behind a coronagraph's mask: a small set of templates.
+
+    A source has the PSF of the nearest template. Made by `from_templates`; it stands wherever a `Source` does, but not
+    where the sky turns between integrations.
+
+    Attributes
+    ----------
+    sources : tuple of Source
+    places : ndarray, shape (n, 2)
+        0-based (x, y) of each template on the detector.
+
+    Examples
+    --------
+    >>> wide, narrow = Source.gaussian(4.0), Source.gaussian(2.0)
+    >>> psf = SourceSet.from_templates([wide, narrow], [(10.0, 10.0), (30.0, 10.0)])
+    >>> psf.at((12.0, 15.0)) is wide, psf.at((25.0, 10.0)) is narrow
+    (True, True)
+    """
+
+    sources: tuple[Source, ...] = ()
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+
+    @classmethod
+    def from_templates(
+        cls, sources: Sequence[Source | np.ndarray], places: Sequence[tuple[float, float]] | np.ndarray
+    ) -> SourceSet:
+        """PSFs, each with the 0-based (x, y) at which it was measured or computed.
+
+        Raises
+        ------
+        DataError
+            If there is none, or there aren't as many places; as `Source.from_stamp` does.
+        """
+        where = np.atleast_2d(np.array(places, np.float64))
+        if not len(sources) or where.shape != (len(sources), 2) or not np.isfinite(where).all():
+            raise DataError(f"templates need a place (x, y) each, found {len(sources)} templates, places {where.shape}")
+        made = tuple(one if isinstance(one, Source) else Source.from_stamp(one) for one in sources)
+        return cls(sources=made, places=readonly(where))
+
+    def at(self, position: tuple[float, float]) -> Source:
+        """The PSF at a 0-based (x, y)."""
+        return self.sources[int(np.argmin(np.hypot(*(self.places - position).T)))]
+
+    def box(self, position: tuple[float, float]) -> tuple[tuple[int, int], np.ndarray]:
+        """See `Source.box`."""
+        return self.at(position).box(position)
+
+    @property
+    def width(self) -> float:
+        """FWHM, px: median of the templates'."""
+        return float(np.median([one.width for one in self.sources]))
+
+    @property
+    def power(self) -> float:
+        """Sum of the squares of the pixels of the faintest template."""
+        return min(one.power for one in self.sources)
+
+    def parts(self, shape: tuple[int, int]) -> list[tuple[Source, np.ndarray]]:
+        """Each template and the pixels (y, x) to which it is nearest."""
+        y, x = np.indices(shape)
+        distance = np.array([np.hypot(x - px, y - py) for px, py in self.places])
+        nearest = np.argmin(distance, axis=0)
+        return [(one, nearest == i) for i, one in enumerate(self.sources)]
+
+    @property
+    def code(self) -> str:
+        """The call that makes this set."""
+        return f"SourceSet.from_templates({code_of(list(self.sources))}, {self.places.tolist()})"
+
+
 def _checked(shape: tuple[int, int], position: tuple[float, float]) -> tuple[float, float]:
     x, y = float(position[0]), float(position[1])
     if not (-0.5 <= x <= shape[1] - 0.5 and -0.5 <= y <= shape[0] - 0.5):
         raise DataError(f"({x:g}, {y:g}) is not inside the image of {shape[0]} x {shape[1]} px; move the source")
     return x, y
+
+
+def several(
+    flux: float | Sequence[float],
+    *,
+    position: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
+    sep: float | Sequence[float] | None = None,
+    pa: float | Sequence[float] | None = None,
+) -> list[tuple[float, dict[str, Any]]]:
+    """Flux and place of each source; one flux, separation or angle serves all.
+
+    Raises
+    ------
+    DataError
+        If there are different numbers of them, or none.
+
+    Examples
+    --------
+    >>> several([1.0, 2.0], sep=[0.5, 0.8], pa=90.0)
+    [(1.0, {'sep': 0.5, 'pa': 90.0}), (2.0, {'sep': 0.8, 'pa': 90.0})]
+    """
+    lists: dict[str, list[Any]] = {
+        name: np.atleast_1d(np.asarray(value, float)).tolist()
+        for name, value in {"flux": flux, "sep": sep, "pa": pa}.items()
+        if value is not None
+    }
+    if position is not None:
+        lists["position"] = [(x, y) for x, y in np.atleast_2d(np.asarray(position, float)).tolist()]
+    n = max(len(values) for values in lists.values())
+    wrong = {name: len(values) for name, values in lists.items() if len(values) not in (1, n)}
+    if wrong or not all(lists.values()):
+        found = ", ".join(f"{name} x {len(values)}" for name, values in lists.items())
+        raise DataError(f"sources need a flux and a place each, found {found}")
+    rows = [{name: values[i % len(values)] for name, values in lists.items()} for i in range(n)]
+    return [(row.pop("flux"), row) for row in rows]
 
 
 def footprint(

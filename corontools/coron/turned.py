@@ -23,7 +23,7 @@ from corontools.progress import progress
 if TYPE_CHECKING:
     from corontools.coron.klip import KlipResult
 
-__all__ = ["match_turned", "turned_grid"]
+__all__ = ["match_turned", "turned_fields", "turned_grid"]
 
 # places on a ring at which the throughput is computed; between rings, px over their radius
 ANGLES, GROWTH = 6, 1 / 6
@@ -31,8 +31,8 @@ ANGLES, GROWTH = 6, 1 / 6
 LEAST_SEEN = 0.5
 
 
-def turned_grid(results: Sequence[KlipResult]) -> tuple[list[Field], Grid]:
-    """The results with their integrations by angle, and the north-up grid that holds them.
+def turned_fields(results: Sequence[KlipResult]) -> list[Field]:
+    """The results with their integrations by angle.
 
     Raises
     ------
@@ -45,7 +45,12 @@ def turned_grid(results: Sequence[KlipResult]) -> tuple[list[Field], Grid]:
             f"{lacking._name} has neither a WCS nor angles, so north isn't known; give one with "
             "Exposure.with_(wcs=...) or with_(angles=...)"
         )
-    fields = [Field.of(one) for one in results]
+    return [Field.of(one) for one in results]
+
+
+def turned_grid(results: Sequence[KlipResult]) -> tuple[list[Field], Grid]:
+    """The same, and the north-up grid that holds them all."""
+    fields = turned_fields(results)
     return fields, north_up([exposure for field in fields for _, exposure in field.parts], anchor="star")
 
 
@@ -71,7 +76,6 @@ def match_turned(results: Sequence[KlipResult], modes: np.ndarray, source: Sourc
 def _share(fields: Sequence[Field], source: Source, grid: Grid, power: np.ndarray, *, what: str) -> np.ndarray:
     """<q, p> / <p, p> at every pixel (y, x), q what is left of a source in the combined image."""
     fwhm = source.width_in(fields[0].result.target.meta)
-    whole = float(np.square(source.box((0.0, 0.0))[1]).sum())
     rings = _rings(fwhm, min(_inscribed(field.result.target) for field in fields))
     angles = 2 * np.pi * np.arange(ANGLES) / ANGLES
     shares = np.full((rings.size, ANGLES), np.nan)
@@ -80,7 +84,7 @@ def _share(fields: Sequence[Field], source: Source, grid: Grid, power: np.ndarra
     for i, j in progress(places, what, "source"):
         x = round(grid.center[0] + rings[i] * np.cos(angles[j]))
         y = round(grid.center[1] + rings[i] * np.sin(angles[j]))
-        if power[y, x] > LEAST_SEEN * whole:
+        if power[y, x] > LEAST_SEEN * source.power:
             left = _left(fields, source, grid, (x, y), [(float(a[y, x]), float(b[y, x])) for a, b in lookup])
             shares[i, j] = left / power[y, x]
     return _between(rings, shares, grid)

@@ -492,3 +492,20 @@ def test_fits_are_refused_and_the_way_out_named():
     other = PSFStack.from_exposures([Exposure(frames[::-1])]).align_to(cube, to="none").klip(3)
     with pytest.raises(DataError, match="different angles"):
         flux_at([other], position=(18.0, 12.0), psf=psf)
+
+
+def test_several_sources_at_once_are_those_one_by_one(rolls):
+    cube = sequence()
+    klip = adi(cube, 3)
+    places = {"sep": [0.4, 0.6], "pa": [30.0, 200.0]}
+    both = klip.inject([5.0, 8.0], **places, psf=Source.gaussian(3.5))
+    one = klip.inject(5.0, sep=0.4, pa=30.0, psf=Source.gaussian(3.5))
+    np.testing.assert_allclose(both.frames, one.inject(8.0, sep=0.6, pa=200.0, psf=Source.gaussian(3.5)).frames)
+    first, second = rolls.science
+    rdi = PSFStack.from_exposures([second]).align_to(first, to="none").klip(1)
+    both = rdi.inject(5.0, position=[(30.0, 40.0), (50.0, 22.0)])
+    again = rdi.inject(5.0, position=(30.0, 40.0)).inject(5.0, position=(50.0, 22.0))
+    np.testing.assert_allclose(both.frames, again.frames, atol=1e-9)
+    assert both.history[-1] == ".inject(5.0, position=[(30.0, 40.0), (50.0, 22.0)])"
+    with pytest.raises(DataError, match="a flux and a place each, found flux x 2, sep x 3, pa x 1"):
+        klip.inject([1.0, 2.0], sep=[0.3, 0.4, 0.5], pa=0.0)

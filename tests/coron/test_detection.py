@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from corontools import DataError, Exposure, PSFStack, Source, Zones, combine, detection_map
-from corontools.coron import flux_at
+from corontools import DataError, Exposure, PSFStack, Source, Zones, combine, detection_map, replay
+from corontools.coron import SourceSet, flux_at
 from corontools.coron.source import on_detector
 from corontools.dq import DQ
 from corontools.simulate import null, tiny
@@ -241,3 +241,25 @@ def test_a_place_is_needed(two_rolls):
         flux_at([two_rolls[0][0].klip(2)], psf=PSFS["gaussian"])
     with pytest.raises(DataError, match="at least one"):
         flux_at([], sep=1.0, pa=0.0)
+
+
+def test_templates_hold_where_they_are_nearest():
+    """A PSF for each half of the detector: maps are those of each PSF there, and injected sources come back."""
+    science, references = null(3, 8, shape=48)
+    klip = PSFStack.from_exposures([references]).align_to(science, to="none").klip(5)
+    narrow, wide = Source.gaussian(2.5), Source.gaussian(4.0)
+    psf = SourceSet.from_templates([narrow, wide], [(10.0, 24.0), (37.0, 24.0)])
+    found = klip.detection_map(psf)
+    for one, columns in ((narrow, slice(0, 24)), (wide, slice(24, 48))):
+        alone = klip.detection_map(one)
+        np.testing.assert_allclose(found.flux[..., columns], alone.flux[..., columns])
+        np.testing.assert_allclose(found.throughput[..., columns], alone.throughput[..., columns])
+    for place in ((12.0, 30.0), (35.0, 30.0)):
+        more = klip.inject(40.0, position=place, psf=psf).detection_map(psf)
+        x, y = int(place[0]), int(place[1])
+        np.testing.assert_allclose((more.flux - found.flux)[:, y, x], 40.0)
+    made = klip.inject(40.0, position=(12.0, 30.0), psf=psf)
+    again = replay(made, arrays=[science, references])
+    np.testing.assert_allclose(again.frames, made.frames)
+    with pytest.raises(DataError, match=r"a place \(x, y\) each, found 2 templates, places \(1, 2\)"):
+        SourceSet.from_templates([narrow, wide], [(1.0, 2.0)])

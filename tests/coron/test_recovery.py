@@ -78,3 +78,13 @@ def test_a_companion_outside_the_image_is_not_found():
 def test_what_is_not_known_of_the_image_is_named(change, words):
     with pytest.raises(DataError, match=words):
         recover(made((), meta=replace(META, **change)), KNOWN)
+
+
+def test_sources_are_recovered_by_their_places_as_a_table():
+    table = made(KNOWN).recover(sep=[c.sep for c in KNOWN], pa=[c.pa for c in KNOWN])
+    found = recover(made(KNOWN), KNOWN)
+    assert table["snr"].tolist() == [one.snr for one in found]
+    assert table["found_sep"].to_value("arcsec").tolist() == [one.sep for one in found]
+    assert table["offset"].to_value("pix").max() < 0.2
+    with pytest.raises(DataError, match="sep x 2, pa x 3"):
+        made(KNOWN).recover(sep=[1.0, 2.0], pa=[1.0, 2.0, 3.0])

@@ -13,6 +13,7 @@ from astropy.io import fits
 from corontools import simulate
 from corontools.arrays.apertures import aperture_snr
 from corontools.cli import main
+from corontools.coron import stim_map
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming_from.md"
 VIEWS = ".explore("  # needs no more than its own tests
@@ -38,7 +39,13 @@ def names(tmp_path_factory):
     cube = np.asarray(sim.science[0].data)
     fits.writeto(folder / "cube.fits", cube)
     given = {"cube": cube, "references": np.concatenate([e.data for e in sim.references])}
-    given |= {"bad": cube > 1e3, "star_flux": 1e6, "aperture_snr": aperture_snr, "psf": sim.psf(21)}
+    given |= {
+        "bad": cube > 1e3,
+        "star_flux": 1e6,
+        "aperture_snr": aperture_snr,
+        "stim_map": stim_map,
+        "psf": sim.psf(21),
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         (setup,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

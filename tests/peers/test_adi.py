@@ -11,6 +11,7 @@ from corontools import Exposure, Meta, PSFStack, Source, Zones
 from corontools.arrays.apertures import aperture_means, aperture_snr, peak_near, ring_positions
 from corontools.arrays.radial import student_factor
 from corontools.arrays.shift import shift_image
+from corontools.coron import stim_map
 
 pytestmark = [pytest.mark.peer, pytest.mark.real, pytest.mark.filterwarnings("ignore")]
 
@@ -148,3 +149,20 @@ def test_the_flux_of_the_planet_is_that_of_vip(frames, psf, modes):
         step = klip.inject(-ours, **PLANET, psf=source).response(**PLANET, psf=source).flux
         ours += step
     assert ours == pytest.approx(theirs, rel=0.1)
+
+
+def test_the_stim_map_is_that_of_vip(frames):
+    """Mean over deviation of the same residuals, turned by two kernels: alike, and highest on the planet."""
+    metrics = pytest.importorskip("vip_hci.metrics", reason="VIP is not installed")
+    preproc = pytest.importorskip("vip_hci.preproc", reason="VIP is not installed")
+    _, angles = frames
+    klip = of(frames).klip(10, zones="full", strategy="adi", min_rotation=0.0)
+    theirs = metrics.stim_map(preproc.cube_derotate(klip.frames, angles, imlib="skimage", border_mode="constant"))
+    found = stim_map([klip])
+    x, y = (round(c) for c in found.meta.center)
+    ours = found.image[y - 25 : y + 26, x - 25 : x + 26]
+    theirs = theirs[47 - 25 : 47 + 26, 47 - 25 : 47 + 26]
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.95
+    place = np.unravel_index(np.argmax(ours), ours.shape)
+    assert np.hypot(*np.subtract(place, np.unravel_index(np.argmax(theirs), theirs.shape))) < 2
+    assert ours[place] == pytest.approx(theirs.max(), rel=0.15)
