@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from corontools.dq import DQ
     from corontools.errors import DataError
     from corontools.exposure import Exposure
+    from corontools.flicker import FlickerCleaner
     from corontools.meta import Meta
     from corontools.result import Result
 
@@ -46,6 +47,7 @@ _HOME = {
     "DataError": "errors",
     "DetectionMap": "coron",
     "Exposure": "exposure",
+    "FlickerCleaner": "flicker",
     "KlipResult": "coron",
     "Live": "coron",
     "Meta": "meta",
@@ -70,6 +72,7 @@ __all__ = [
     "DataError",
     "DetectionMap",
     "Exposure",
+    "FlickerCleaner",
     "KlipResult",
     "Live",
     "Meta",

@@ -1,4 +1,4 @@
-"""The command line: `corontools demo`, `corontools coron3` and `corontools lab`.
+"""The command line: `corontools demo`, `corontools coron3`, `corontools flicker` and `corontools lab`.
 
 Exit status: 0 done, 1 the data or the disk don't allow it, 2 wrong usage, 130 interrupted.
 """
@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # What computes is imported by the commands: `--help` answers at once.
+from corontools.cli_flicker import add_flicker, check_flicker, clean_files
 from corontools.errors import DataError
 from corontools.folder import removed_on_failure, staged
+from corontools.options import count, odd, positive
 
 if TYPE_CHECKING:
     from corontools.association import Association
@@ -83,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--out", type=Path, default=Path(DEMO_FOLDER), help=f"folder (default {DEMO_FOLDER})")
     demo.set_defaults(run=_demo, parser=demo)
     _add_coron3(commands, common)
+    add_flicker(commands, common).set_defaults(run=_flicker)
     _add_lab(commands, common)
     return parser
 
@@ -101,12 +104,12 @@ def _add_coron3(commands: Any, common: argparse.ArgumentParser) -> None:
     add("asn", metavar="ASN", type=Path, help="association file (JSON), its members beside it")
     add("-o", "--out", type=Path, required=True, help="folder for the products, made if need be")
     add("--product", metavar="NAME", help="product of the association, where it defines several")
-    add("--modes", type=_count, metavar="K", help=f"KL modes (default {DEFAULT_MODES}, or as many as references)")
+    add("--modes", type=count, metavar="K", help=f"KL modes (default {DEFAULT_MODES}, or as many as references)")
     add("--align", choices=("each", "first", "mean", "none"), help="what references are aligned to (default each)")
     add("--zones", choices=("shared", "full"), default="shared", help="pixels to subtract in (default shared)")
-    add("--width", type=_positive, metavar="PX", help="rings of the contrast curve (default 2)")
-    add("--sigma", type=_positive, metavar="N", help="outliers beyond this are flagged (default 5)")
-    add("--box", type=_odd, metavar="PX", help="bad pixels are filled from a box of this side (default 3)")
+    add("--width", type=positive, metavar="PX", help="rings of the contrast curve (default 2)")
+    add("--sigma", type=positive, metavar="N", help="outliers beyond this are flagged (default 5)")
+    add("--box", type=odd, metavar="PX", help="bad pixels are filled from a box of this side (default 3)")
     add("--mask", type=Path, metavar="FILE", help="weight of the pixels in the alignment (default <science>_psfmask)")
     add("--skip", choices=SKIPPABLE, action="append", default=[], metavar="STEP", help=", ".join(SKIPPABLE))
     add("--report", action="store_true", help="write <product>_report.html as well")
@@ -123,37 +126,16 @@ def _add_lab(commands: Any, common: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("-o", "--out", type=Path, default=Path(LAB_FOLDER), help=f"folder (default {LAB_FOLDER})")
     add("--no-browser", action="store_true", help="print the address instead of opening it")
-    add("--port", type=_count, metavar="N", help="port to listen on (default 8888 or the next free one)")
+    add("--port", type=count, metavar="N", help="port to listen on (default 8888 or the next free one)")
     add("--allow-root", action="store_true", help="let JupyterLab run as root, as in a container")
     add("--debug", action="store_true", help="show the traceback of an error")
     command.set_defaults(run=_lab, parser=command)
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"a whole number, 0 or more, is needed, found {text!r}")
-    return int(text)
-
-
-def _odd(text: str) -> int:
-    value = _count(text)
-    if value < 3 or value % 2 == 0:
-        raise argparse.ArgumentTypeError(f"an odd number, 3 or more, is needed, found {text!r}")
-    return value
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"a positive number is needed, found {text!r}")
-    return value
-
-
 def _check_usage(args: argparse.Namespace) -> None:
-    """An option of a step that is skipped is a contradiction."""
+    """An option of a step that is skipped, or of another choice, is a contradiction."""
+    if args.run is _flicker:
+        check_flicker(args)
     for option, step in STEP_OF.items():
         if step in getattr(args, "skip", ()) and getattr(args, option) is not None:
             args.parser.error(f"--{option} belongs to the step {step}, which --skip leaves out")
@@ -181,6 +163,15 @@ def _coron3(args: argparse.Namespace) -> None:
     asn = Association.read(args.asn, product=args.product)
     report = f"{asn.product}_report.html" if args.report else ""
     _reduce(asn, args, _options(asn, args), began=began, report=report, known={})
+
+
+def _flicker(args: argparse.Namespace) -> None:
+    began = time.perf_counter()
+    rows, notes = clean_files(args)
+    for note in notes:
+        _tell(f"note: {_one_line(note)}")
+    _print_table(rows, time.perf_counter() - began)
+    print(f"products in {args.out}")
 
 
 def _lab(args: argparse.Namespace) -> None:

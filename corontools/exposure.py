@@ -49,6 +49,9 @@ class Exposure:
         Position angle of the image's +y axis at the star, degrees east of north, of each integration or of all. Not
         needed where the WCS holds for all integrations, see `position_angles`; where they are given the WCS says
         nothing of the orientation, and the image isn't mirrored: north up, east is left. `save` doesn't write them.
+    pixel_dq : ndarray of uint32, shape (y, x), optional
+        Bits of `DQ` that hold for every image. Given for ramps (n_int, n_group, y, x), whose `dq` are the flags of
+        groups, which may stay bytes; with it, `save` writes a RampModel (PIXELDQ, GROUPDQ).
 
     Raises
     ------
@@ -75,6 +78,7 @@ class Exposure:
     extensions: Sequence[Any] = ()
     source: str = ""
     angles: np.ndarray | None = None
+    pixel_dq: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         data = _real(self.data, "data")
@@ -86,7 +90,10 @@ class Exposure:
         for name, value in {"err": err, "dq": dq, **variances}.items():
             if value is not None and value.shape != data.shape:
                 raise DataError(f"{self._name}: {name} has shape {value.shape}, data has {data.shape}")
-        for name, value in {"data": data, "err": err, "dq": dq}.items():
+        pixel_dq = None if self.pixel_dq is None else _bits(self.pixel_dq)
+        if pixel_dq is not None and pixel_dq.shape != data.shape[-2:]:
+            raise DataError(f"{self._name}: pixel_dq has shape {pixel_dq.shape}, images have {data.shape[-2:]}")
+        for name, value in {"data": data, "err": err, "dq": dq, "pixel_dq": pixel_dq}.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "variances", MappingProxyType(variances))
         if self.angles is not None:
@@ -101,7 +108,7 @@ class Exposure:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Exposure:
-        """Read SCI, ERR, DQ and VAR_* of a JWST file, or the first image of any FITS file.
+        """Read SCI, ERR, DQ and VAR_* of a JWST file, or the first image of any FITS file; of ramps GROUPDQ, PIXELDQ.
 
         Floating-point images are memory-mapped; other extensions are kept for `save`.
 
@@ -115,7 +122,10 @@ class Exposure:
         return read_exposure(path)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write as a JWST product (ImageModel, CubeModel or QuadModel by the number of axes), whole or not at all."""
+        """Write as a JWST product, whole or not at all.
+
+        An ImageModel, CubeModel or QuadModel by the number of axes, a RampModel where there is a `pixel_dq`.
+        """
         from corontools.products import write_exposure
 
         return write_exposure(self, path, overwrite=overwrite)
@@ -137,6 +147,11 @@ class Exposure:
     def n_int(self) -> int:
         """Number of integrations: images along all axes before the last two."""
         return int(np.prod(self.data.shape[:-2], dtype=int))
+
+    @property
+    def is_ramp(self) -> bool:
+        """Whether these are groups (n_int, n_group, y, x) with the flags of a RampModel."""
+        return self.pixel_dq is not None and self.data.ndim == 4
 
     @property
     def center(self) -> tuple[float, float]:
@@ -170,6 +185,8 @@ class Exposure:
         good = np.isfinite(self.data)
         if self.dq is not None:
             good &= (self.dq & BAD) == 0
+        if self.pixel_dq is not None:
+            good &= (self.pixel_dq & BAD) == 0
         return readonly(good)
 
     @cached_property
@@ -190,8 +207,11 @@ class Exposure:
         return self._mapped(lambda array: array.reshape(shape), source=self.source)
 
     def flags(self) -> np.ndarray:
-        """DQ as a new array; zeros where there is none."""
-        return np.zeros(self.data.shape, np.uint32) if self.dq is None else self.dq.copy()
+        """DQ as a new array, with the bits that hold for every image; zeros where there is none."""
+        flags = np.zeros(self.data.shape, np.uint32) if self.dq is None else self.dq.astype(np.uint32)
+        if self.pixel_dq is not None:
+            flags |= self.pixel_dq
+        return flags
 
     def select(self, integrations: int | Sequence[int] | np.ndarray | slice) -> Exposure:
         """Integrations by index (always keeps the axis)."""
@@ -232,6 +252,7 @@ class Exposure:
             meta=moved,
             wcs=wcs,
             extensions=(),  # an area map or a WCS model of the whole image would be wrong here
+            pixel_dq=None if self.pixel_dq is None else self.pixel_dq[rows, columns],
             source=self.source and self.source + call,
         )
 
@@ -405,4 +426,6 @@ def _bits(array: Any) -> np.ndarray:
     values = np.asarray(array)
     if values.dtype.kind not in "iub":
         raise DataError(f"dq holds bits, so it needs integers; found {values.dtype}")
+    if values.ndim == 4 and values.dtype == np.uint8:
+        return readonly(values)  # flags of groups: as many bytes as the ramp has would become four times as many
     return readonly(values.astype(np.uint32, copy=False))

@@ -23,9 +23,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from corontools.errors import DataError
 
-__all__ = ["Extension", "Plane", "atomic", "read", "write", "write_planes"]
+__all__ = ["Extension", "Plane", "atomic", "on_disk", "open_planes", "read", "write", "write_planes"]
 
 BLOCK = 2880
+# BITPIX -> what stands in the file as numpy reads it
+MAPPED = {8: "u1", -32: ">f4", -64: ">f8"}
 UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
 PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 # what astropy and the unpackers raise on a damaged file
@@ -45,7 +47,8 @@ class Extension:
         EXTNAME in capitals; "PRIMARY" for the first.
     header : astropy.io.fits.Header
     data : ndarray or None
-        Image, memory-mapped where FITS allows it (floating point, no scaling); None for tables and empty HDUs.
+        Image, memory-mapped where FITS allows it (floating point or bytes, no scaling); None for tables and empty
+        HDUs.
     raw : ndarray of uint8
         Header and data to the byte, memory-mapped: what a product copies of an extension it doesn't know.
     """
@@ -117,12 +120,12 @@ def _extension(hdu: Any, content: np.ndarray, path: Path) -> Extension:
 
 
 def _image(hdu: Any, content: np.ndarray) -> np.ndarray | None:
-    """Pixels of an image HDU: part of the mapped file for floating point, loaded where numbers are scaled or packed."""
+    """Pixels of an image HDU: part of the mapped file for reals and bytes, loaded where scaled or packed."""
     if not hdu.is_image or not hdu.shape:
         return None
     scaled = "BSCALE" in hdu.header or "BZERO" in hdu.header
-    if not scaled and hdu.header["BITPIX"] in (-32, -64) and not hasattr(hdu, "compressed_data"):
-        kind = np.dtype(">f4" if hdu.header["BITPIX"] == -32 else ">f8")
+    if not scaled and hdu.header["BITPIX"] in MAPPED and not hasattr(hdu, "compressed_data"):
+        kind = np.dtype(MAPPED[hdu.header["BITPIX"]])
         start = hdu.fileinfo()["datLoc"]
         size = math.prod(hdu.shape) * kind.itemsize
         return content[start : start + size].view(kind).reshape(hdu.shape)
@@ -230,7 +233,7 @@ def write(
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """An image extension that is written slice by slice along the first axis of `shape`; `kind` is "f4" or "u4"."""
+    """An image extension that is written slice by slice; `kind` is "f4", "u4" or "u1"."""
 
     name: str
     shape: tuple[int, ...]
@@ -258,22 +261,47 @@ def write_planes(
     OSError
         If the disk has no room.
     """
-    path = Path(path)
+    with open_planes(path, primary, planes, extra=extra, overwrite=overwrite) as maps:
+        for i in range(planes[0].shape[0]):
+            for name, value in slices(i).items():
+                maps[name][i] = on_disk(value, maps[name].dtype)
+    return Path(path)
+
+
+@contextmanager
+def open_planes(
+    path: str | os.PathLike[str],
+    primary: fits.Header,
+    planes: Sequence[Plane],
+    *,
+    extra: Sequence[Any] = (),
+    extensions: Sequence[Extension] = (),
+    overwrite: bool = False,
+) -> Iterator[dict[str, np.ndarray]]:
+    """The planes of a new file as mapped arrays, to be filled by the block; the file appears when that ends well.
+
+    What is stored is big-endian; unsigned 32-bit integers have to pass through `on_disk`. The HDUs `extra` follow, then
+    `extensions` to the byte.
+
+    Raises
+    ------
+    OSError
+        If the disk has no room.
+    """
     with atomic(path, overwrite=overwrite) as part:
         starts = _write_headers(part, primary, planes)
         maps = {
             plane.name: np.memmap(part, dtype=_disk_kind(plane), mode="r+", offset=start, shape=plane.shape)
             for plane, start in zip(planes, starts, strict=True)
         }
-        for i in range(planes[0].shape[0]):
-            for name, value in slices(i).items():
-                maps[name][i] = _to_disk(value, maps[name].dtype)
+        yield {name: np.asarray(mapped) for name, mapped in maps.items()}
         for mapped in maps.values():
             mapped.flush()
         with part.open("ab") as file:
             for hdu in extra:
                 file.write(_encoded(hdu))
-    return path
+            for extension in extensions:
+                extension.raw.tofile(file)
 
 
 def _encoded(hdu: Any) -> bytes:
@@ -314,18 +342,18 @@ def _image_header(plane: Plane) -> fits.Header:
     header["NAXIS"] = len(plane.shape)
     for axis, length in enumerate(reversed(plane.shape), start=1):
         header.set(f"NAXIS{axis}", length, after=f"NAXIS{axis - 1}" if axis > 1 else "NAXIS")
-    if kind.kind == "u":
-        header["BSCALE"], header["BZERO"] = 1, 2 ** (8 * kind.itemsize - 1)
+    if kind == np.uint32:  # bytes are unsigned in FITS
+        header["BSCALE"], header["BZERO"] = 1, 2**31
     return header
 
 
 def _disk_kind(plane: Plane) -> np.dtype:
     kind = np.dtype(plane.kind)
-    return np.dtype(f">{'i' if kind.kind == 'u' else kind.kind}{kind.itemsize}")
+    return np.dtype(">i4") if kind == np.uint32 else kind.newbyteorder(">")
 
 
-def _to_disk(value: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """FITS has no unsigned integers: they are stored less 2**31, which is a flip of the highest bit."""
+def on_disk(value: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Values as they are stored: FITS has no unsigned 32-bit integers, they lose 2**31, a flip of the highest bit."""
     if kind.kind == "i":
         return (np.asarray(value, np.uint32) ^ np.uint32(2**31)).view(np.int32)
     return value

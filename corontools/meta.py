@@ -104,6 +104,11 @@ class Meta:
         """Copy with the named attributes changed."""
         return replace(self, **changes)
 
+    def card(self, key: str) -> Any:
+        """Value of a header keyword, of the SCI header or else the primary one; None where it isn't given."""
+        headers = [header for header in (self.science, self.primary) if header is not None]
+        return next((header[key] for header in headers if _given(header, key)), None)
+
     @property
     def fwhm(self) -> float | None:
         """Width of the stellar core, lambda/D in pixels; None where filter or pixel scale is unknown."""

@@ -17,13 +17,14 @@ from corontools.errors import DataError
 from corontools.exposure import VARIANCES, Exposure
 from corontools.meta import KEYWORDS, Meta
 
-__all__ = ["MODELS", "headers", "history_cards", "history_lines", "read_exposure", "write_exposure"]
+__all__ = ["MODELS", "flag_planes", "headers", "history_cards", "history_lines", "read_exposure", "write_exposure"]
 
 MODELS = {2: "ImageModel", 3: "CubeModel", 4: "QuadModel"}
 # cards that describe the file's layout, not the exposure; astropy writes them anew
 LAYOUT = ("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "NAXIS4", "EXTEND", "PCOUNT",
           "GCOUNT", "BSCALE", "BZERO", "EXTNAME", "EXTVER", "CHECKSUM", "DATASUM", "HISTORY")  # fmt: skip
 PLANES = {"ERR", "DQ", *(f"VAR_{name.upper()}" for name in VARIANCES)}
+RAMP_PLANES = {"PIXELDQ", "GROUPDQ"}
 # cards of a celestial WCS, its distortion and its footprint
 WCS_CARD = re.compile(
     r"(WCSAXES|CRPIX\d|CRVAL\d|CTYPE\d|CUNIT\d|CDELT\d|CROTA\d|PC\d_\d|CD\d_\d|PV\d_\d+|LONPOLE|LATPOLE|"
@@ -46,26 +47,37 @@ def _assembled(hdus: Sequence[fits.Extension], science: fits.Extension, path: st
     primary = hdus[0].header
     meta = Meta.from_headers(primary, science.header)
     # the first of a name counts, as in a file with several EXTVER
-    planes = {hdu.name: hdu for hdu in reversed(hdus[1:]) if hdu.name in PLANES and hdu.data is not None}
+    ramp = _is_ramp(hdus, science)
+    names = PLANES - {"DQ"} | RAMP_PLANES if ramp else PLANES
+    planes = {hdu.name: hdu for hdu in reversed(hdus[1:]) if hdu.name in names and hdu.data is not None}
     used = [id(hdu) for hdu in (science, *planes.values())]
     found = {name: np.asarray(hdu.data) for name, hdu in planes.items()}
+    if ramp:
+        found.setdefault("PIXELDQ", np.zeros(np.asarray(science.data).shape[-2:], np.uint32))
     return Exposure(
         data=np.asarray(science.data),
         err=found.get("ERR"),
-        dq=found.get("DQ"),
+        dq=found.get("GROUPDQ" if ramp else "DQ"),
         meta=meta.with_(filename=Path(path).name, history=tuple(history_lines(meta.history))),
         wcs=_wcs(science.header),
         variances={n: found[f"VAR_{n.upper()}"] for n in VARIANCES if f"VAR_{n.upper()}" in found},
         # an empty VAR_FLAT is kept too: the ASDF extension may point to it
         extensions=tuple(hdu for hdu in hdus[1:] if id(hdu) not in used),
         source=f"Exposure.read({str(path)!r})",
+        pixel_dq=found["PIXELDQ"] if ramp else None,
     )
+
+
+def _is_ramp(hdus: Sequence[fits.Extension], science: fits.Extension) -> bool:
+    """Whether a file holds ramps: images of groups, with the flags that go with them."""
+    flagged = any(hdu.name in RAMP_PLANES and hdu.data is not None for hdu in hdus)
+    return flagged and np.asarray(science.data).ndim == 4
 
 
 def _science(hdus: Sequence[fits.Extension]) -> fits.Extension:
     """The SCI extension; in a file without extension names, the first image."""
     named = [hdu for hdu in hdus if hdu.name == "SCI" and hdu.data is not None]
-    images = [hdu for hdu in hdus if hdu.data is not None and hdu.name not in PLANES]
+    images = [hdu for hdu in hdus if hdu.data is not None and hdu.name not in PLANES | RAMP_PLANES]
     found = named or images
     if not found:
         names = ", ".join(hdu.name or "without name" for hdu in hdus)
@@ -101,7 +113,8 @@ def headers(exposure: Exposure, cards: Mapping[str, Any] | None = None) -> tuple
         _set_star(science, meta.center)
     elif meta.center is not None:
         science["CRPIX1"], science["CRPIX2"] = exposure.center[0] + 1, exposure.center[1] + 1
-    primary["DATAMODL"] = (MODELS.get(exposure.data.ndim, "CubeModel"), "Type of data model")
+    model = "RampModel" if exposure.is_ramp else MODELS.get(exposure.data.ndim, "CubeModel")
+    primary["DATAMODL"] = (model, "Type of data model")
     for key, value in (cards or {}).items():
         _set(primary, key, value)
     for line in history_cards(meta.history):
@@ -215,9 +228,23 @@ def write_exposure(
     hdus = [astrofits.PrimaryHDU(header=primary), _image("SCI", exposure.data, science)]
     if exposure.err is not None:
         hdus.append(_image("ERR", exposure.err, _unit_header(exposure)))
-    hdus.append(astrofits.ImageHDU(exposure.flags(), name="DQ"))
+    hdus += [astrofits.ImageHDU(flags, name=name) for name, flags in flag_planes(exposure).items()]
     hdus += [_image(f"VAR_{name.upper()}", value) for name, value in exposure.variances.items()]
     return fits.write(path, [*hdus, *extra], extensions=exposure.extensions, overwrite=overwrite)
+
+
+def flag_planes(exposure: Exposure) -> dict[str, np.ndarray]:
+    """Extension name and flags: DQ, or of ramps PIXELDQ and GROUPDQ, which has room for eight bits.
+
+    Other bits of a group are set in PIXELDQ.
+    """
+    if exposure.pixel_dq is None or not exposure.is_ramp:
+        return {"DQ": exposure.flags()}
+    groups = np.zeros(exposure.shape, np.uint8) if exposure.dq is None else exposure.dq
+    pixel_dq = exposure.pixel_dq
+    if groups.dtype != np.uint8:
+        pixel_dq = pixel_dq | np.bitwise_or.reduce(groups & ~np.uint32(255), axis=(0, 1))
+    return {"PIXELDQ": pixel_dq, "GROUPDQ": groups.astype(np.uint8, copy=False)}
 
 
 def _image(name: str, data: np.ndarray, header: astrofits.Header | None = None) -> astrofits.ImageHDU:

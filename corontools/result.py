@@ -20,6 +20,8 @@ __all__ = ["Result", "call", "code_of", "fingerprint", "function_call", "verb"]
 # a choice of images up to this length is written out, and so is a mask of so many runs of pixels; longer ones go by
 # their fingerprint
 INDICES = 1000
+# values beyond which a fingerprint is taken of a part of them, about so many
+LARGE, SAMPLE = 1 << 24, 1 << 20
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Result")
@@ -182,9 +184,12 @@ def fingerprint(array: np.ndarray) -> str:
     >>> fingerprint(np.arange(12.0).reshape(3, 4))
     '3x4 100% 0 2.75 5.5 8.25 11 0.3939'
     """
+    array = np.asarray(array)
+    shape = "x".join(str(n) for n in array.shape)
+    if array.size > LARGE:  # such as a ramp in a mapped file: some of its values, evenly spread
+        array = array.reshape(-1)[:: array.size // SAMPLE | 1]
     array = np.asarray(array, np.float64)
     finite = array[np.isfinite(array)]
-    shape = "x".join(str(n) for n in array.shape)
     if not finite.size:
         return f"{shape} 0%"
     percentiles = " ".join(f"{value:.4g}" for value in np.percentile(finite, (0, 25, 50, 75, 100)))

@@ -11,13 +11,13 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "corontools"
 LEVELS = (
-    ("errors", "folder", "progress", "arrays", "display"),
+    ("errors", "folder", "progress", "options", "arrays", "display"),
     ("meta", "dq"),
     ("exposure", "fits", "products", "association"),
     ("result",),
     ("background", "flicker", "calibrate", "warp"),
     ("coron",),
-    ("simulate", "cli"),
+    ("simulate", "cli", "cli_flicker"),
     ("widgets",),
 )
 RANK = {name: rank for rank, names in enumerate(LEVELS) for name in names}

@@ -28,6 +28,7 @@ from corontools.coron.zones import Zones
 from corontools.dq import pixels
 from corontools.errors import DataError
 from corontools.exposure import Exposure
+from corontools.flicker import FlickerCleaner
 from corontools.products import history_lines
 from corontools.result import Result, fingerprint
 
@@ -44,6 +45,7 @@ VERBS = {
     ContrastCurve: {"sigma", "normalize", "calibrate"},
     DetectionMap: {"exclude", "contrast", "completeness"},
     CalibratedContrast: {"best_modes"},
+    FlickerCleaner: {"mask_scene", "use_mask", "fit_background", "fit_noise", "auto", "add_err"},
 }
 # characters of a path, as Linux has it
 LONGEST = 4096
@@ -151,6 +153,7 @@ class _Replay:
             "combine": combine,
             "detection_map": detection_map,
             "fit_companion": fit_companion,
+            "FlickerCleaner": self.flicker,
             "array": self.known,
             "exposure": self.known,
             "pixels": pixels,
@@ -164,6 +167,9 @@ class _Replay:
 
     def association(self, asn: Association | str) -> Association:
         return asn if isinstance(asn, Association) else Association.read(self.file(asn))
+
+    def flicker(self, exposure: Exposure, **given: Any) -> FlickerCleaner:
+        return FlickerCleaner(exposure, **{k: self.file(v) if isinstance(v, str) else v for k, v in given.items()})
 
     def known(self, print_: str) -> Any:
         if print_ not in self.arrays:
