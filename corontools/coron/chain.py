@@ -169,7 +169,8 @@ class _Replay:
         return asn if isinstance(asn, Association) else Association.read(self.file(asn))
 
     def flicker(self, exposure: Exposure, **given: Any) -> FlickerCleaner:
-        return FlickerCleaner(exposure, **{k: self.file(v) if isinstance(v, str) else v for k, v in given.items()})
+        opened: dict[str, Any] = {k: self.file(v) if isinstance(v, str) else v for k, v in given.items()}
+        return FlickerCleaner(exposure, **opened)
 
     def known(self, print_: str) -> Any:
         if print_ not in self.arrays:
