@@ -45,7 +45,7 @@ VERBS = {
     ContrastCurve: {"sigma", "normalize", "calibrate"},
     DetectionMap: {"exclude", "contrast", "completeness"},
     CalibratedContrast: {"best_modes"},
-    FlickerCleaner: {"mask_scene", "use_mask", "fit_background", "fit_noise", "auto", "add_err"},
+    FlickerCleaner: {"mask_scene", "use_mask", "edit_mask", "fit_background", "fit_noise", "auto", "add_err"},
 }
 # characters of a path, as Linux has it
 LONGEST = 4096

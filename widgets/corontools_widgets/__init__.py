@@ -5,6 +5,7 @@
 
 from corontools_widgets.alignment import AlignmentExplorer, AlignmentState
 from corontools_widgets.contrast import ContrastExplorer, ContrastState
+from corontools_widgets.detection import DetectionExplorer, DetectionState
 from corontools_widgets.explore import explore
 from corontools_widgets.exposure import ExposureExplorer, ExposureState
 from corontools_widgets.film_strip import FilmStrip
@@ -21,6 +22,8 @@ __all__ = [
     "AlignmentState",
     "ContrastExplorer",
     "ContrastState",
+    "DetectionExplorer",
+    "DetectionState",
     "ExposureExplorer",
     "ExposureState",
     "FilmStrip",

@@ -124,6 +124,12 @@ function number(value, digits = 4) {
   return (value < 0 ? MINUS : "") + factor + powerOfTen(Number(power));
 }
 
+/** A number as it is typed, short enough for its box: 0.25, 1.234e-5. */
+function typeable(value) {
+  const text = String(Number(value.toPrecision(4)));
+  return text.length <= 7 ? text : Number(value.toPrecision(4)).toExponential();
+}
+
 /** Multiples of mantissa x 10^power in the range, each the number nearest to its decimal. */
 function multiples(low, high, mantissa, power) {
   const step = mantissa * 10 ** power;
@@ -1898,7 +1904,7 @@ class Pane {
   }
 
   followLimits() {
-    this.shownLimits = this.get("limits").map((value) => String(Number(value.toPrecision(4))));
+    this.shownLimits = this.get("limits").map(typeable);
     this.limitBoxes.forEach((box, i) => (box.value = this.shownLimits[i]));
   }
 
