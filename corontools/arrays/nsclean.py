@@ -116,19 +116,20 @@ def fourier_stripes(
     if not kept.any():
         shape = np.shape(image)
         return Stripes(np.zeros(shape, lines.dtype), np.full(shape, np.nan, lines.dtype))
-    mean = float(lines[kept].mean(dtype=np.float64))
+    mean, kind = float(lines.mean(dtype=np.float64, where=kept)), lines.dtype
     gain = _gain(lines.shape[1], cutoff)
     waves = _waves(lines.shape[1], 2 * gain.size - 1)
     sums = _all_sums(lines, kept, mean, waves, gain.size)
+    del lines, kept  # makes room for what follows
     fit, spread = _fitted(sums, _estimated(sums, gain.size), gain)
     known = sums.number > 0
     if smooth > 0:
         fit = _smoothed(fit, known, smooth)
     fit[:, 0] += mean
     fit[~known], spread[~known] = 0.0, np.nan
-    variance = _sum_of_waves(spread, waves, axis, lines.dtype)
+    variance = _sum_of_waves(spread, waves, axis, kind)
     err = np.sqrt(np.maximum(variance, 0, out=variance), out=variance)
-    return Stripes(_sum_of_waves(fit, _basis(waves, gain.size), axis, lines.dtype), err)
+    return Stripes(_sum_of_waves(fit, _basis(waves, gain.size), axis, kind), err)
 
 
 def fourier_stream(
@@ -202,8 +203,12 @@ def _without_outliers(lines: np.ndarray) -> np.ndarray:
     """Which values are finite and near the median of their line."""
     level, scatter, _ = line_statistics(lines)
     reach = np.where(scatter > 0, OUTLIER * scatter, np.inf)
+    kept = np.empty(lines.shape, bool)
     with np.errstate(invalid="ignore"):
-        return np.abs(lines - level[:, None]) <= reach[:, None]
+        for start in range(0, len(lines), BLOCK):
+            part = slice(start, start + BLOCK)
+            np.less_equal(np.abs(lines[part] - level[part, None]), reach[part, None], out=kept[part])
+    return kept
 
 
 def _gain(length: int, cutoff: float) -> np.ndarray:
