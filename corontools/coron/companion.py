@@ -15,6 +15,7 @@ from corontools.coron.klip import KlipResult
 from corontools.coron.matching import linear
 from corontools.coron.source import MASKED, Footprint, Source, on_detector, on_sky, source_of
 from corontools.errors import DataError
+from corontools.exposure import Exposure
 from corontools.meta import Meta
 from corontools.result import Result, function_call
 
@@ -293,6 +294,7 @@ def fit_companion(
     pa: float | None = None,
     position: tuple[float, float] | None = None,
     psf: Source | np.ndarray | None = None,
+    others: Sequence[tuple[float, float]] = (),
 ) -> CompanionFit:
     """Fit place and flux of a companion to the residuals of one result or of several rolls.
 
@@ -310,6 +312,8 @@ def fit_companion(
         Instead, for one result: 0-based (x, y).
     psf : Source or ndarray, optional
         Image of a source of flux 1; by default a Gaussian as wide as the core of the PSF.
+    others : sequence of (float, float)
+        Other companions, (sep, pa), or (x, y) without a WCS: within two FWHM of them nothing is told of the noise.
 
     Raises
     ------
@@ -329,8 +333,9 @@ def fit_companion(
         raise DataError(f"a guess {np.hypot(*guess):.1f} px from the star is on it, or outside an image; move it")
     offset, flux = _settled(plane, guess, fwhm)
     quiet = plane.without(offset, flux)
-    noise, controls = _noise(quiet, offset, fwhm)
-    step = function_call(fit_companion, list(results), sep=sep, pa=pa, position=position, psf=psf)
+    away = [_offset(first.target, place) for place in others]
+    noise, controls = _noise(quiet, offset, fwhm, away)
+    step = function_call(fit_companion, list(results), sep=sep, pa=pa, position=position, psf=psf, others=tuple(others))
     return CompanionFit(
         offset=offset,
         flux=flux,
@@ -374,9 +379,15 @@ def _plane(
         sep, pa = on_sky(target, position)
     assert sep is not None
     assert pa is not None
-    scale = target.meta.pixel_scale or 1.0
-    angle = np.radians(pa)
-    return _Plane(tuple(results), source, scale), sep / scale * np.array([np.sin(angle), np.cos(angle)])
+    return _Plane(tuple(results), source, target.meta.pixel_scale or 1.0), _offset(target, (sep, pa))
+
+
+def _offset(target: Exposure, place: tuple[float, float]) -> np.ndarray:
+    """Offset from the star in the plane of the fit: px east and north for (sep, pa), or along x and y without a WCS."""
+    if target.wcs is None:
+        return np.subtract(place, target.center)
+    angle = np.radians(place[1])
+    return place[0] / (target.meta.pixel_scale or 1.0) * np.array([np.sin(angle), np.cos(angle)])
 
 
 def _settled(plane: _Plane, guess: np.ndarray, fwhm: float) -> tuple[np.ndarray, float]:
@@ -429,12 +440,15 @@ def _controls(
     return found
 
 
-def _noise(quiet: _Plane, offset: np.ndarray, fwhm: float) -> tuple[np.ndarray, int]:
-    """Covariance (3, 3) of <e, R u> for the PSF and its slopes at the companion, and how many places it is from."""
+def _noise(quiet: _Plane, offset: np.ndarray, fwhm: float, away: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, int]:
+    """Covariance (3, 3) of <e, R u> for the PSF and its slopes at the companion, and how many places it is from.
+
+    Places near those in `away` don't count.
+    """
     here = quiet.products(offset, np.eye(2)).gram[0, 0]
     samples, radius = [], []
     for place, angle in _controls(offset, fwhm):
-        if not quiet.holds(place):
+        if not quiet.holds(place) or any(np.hypot(*(place - other)) < MASKED * fwhm for other in away):
             continue
         # axes that turn with the place: at every one the first lies alike towards the star
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])

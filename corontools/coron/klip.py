@@ -286,12 +286,14 @@ class KlipResult(Result):
         sep: float | None = None,
         pa: float | None = None,
         psf: Source | np.ndarray | None = None,
+        others: Sequence[tuple[float, float]] = (),
     ) -> CompanionFit:
         """Fit place and flux of a companion at the current number of modes; see `corontools.fit_companion`."""
         from corontools.coron.companion import fit_companion
 
-        step = "." + call(KlipResult.fit_companion, self, position=position, sep=sep, pa=pa, psf=psf)
-        made = fit_companion([self], position=position, sep=sep, pa=pa, psf=psf)
+        given: dict[str, Any] = {"position": position, "sep": sep, "pa": pa, "psf": psf, "others": others}
+        step = "." + call(KlipResult.fit_companion, self, **given)
+        made = fit_companion([self], **given)
         return made.with_(history=(*self.history, step))
 
     def response(

@@ -165,3 +165,17 @@ def test_rolls_have_no_pixel_in_common_and_something_must_be_fitted(klip):
     bare = klip.with_(aligned=klip.aligned.with_(target=klip.target.with_(wcs=None)))
     with pytest.raises(DataError, match="has no WCS"):
         _plane([bare], PSF, 1.0, 20.0, None)
+
+
+def test_another_companion_that_is_named_is_no_noise(klip, noise):
+    place, other = placed(klip, 20.0, 1.0), placed(klip, 20.0, 3.0)
+    flux = 30 * float(np.nanmedian(noise))
+    both = klip.inject([flux, 20 * flux], position=[place, other], psf=PSF)
+    alone = klip.inject(flux, position=place, psf=PSF).fit_companion(position=place, psf=PSF)
+    blind = both.fit_companion(position=place, psf=PSF)
+    there = on_sky(klip.target, other)
+    named = both.fit_companion(position=place, psf=PSF, others=[there])
+    assert blind.covariance[2, 2] > 10 * alone.covariance[2, 2]
+    assert named.covariance[2, 2] == pytest.approx(alone.covariance[2, 2], rel=0.5)
+    assert named.controls < blind.controls
+    assert named.history[-1].endswith(f"others=[({there[0]!r}, {there[1]!r})])")
