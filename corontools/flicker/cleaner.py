@@ -14,6 +14,7 @@ import numpy as np
 from corontools.errors import DataError
 from corontools.exposure import Exposure, readonly
 from corontools.flicker.brightness import checked_flux, relative_brightness
+from corontools.flicker.edit import Edit
 from corontools.flicker.frames import Frames, Log
 from corontools.flicker.level import METHODS, box_of, filled_flat
 from corontools.flicker.plan import Plan, check_noise
@@ -27,13 +28,14 @@ from corontools.result import Result, function_call, verb
 if TYPE_CHECKING:
     from corontools.flicker.auto import Choice
     from corontools.flicker.checks import InjectionTest, NullTest
+    from corontools.flicker.look import OneImage
     from corontools.flicker.psd import LineSpectrum
 
 __all__ = ["FlickerCleaner"]
 
 # what is computed from the inputs alone: no verb changes it
 INPUTS = {"exposure", "flat", "axis", "channels", "gain", "read_noise", "exact"}
-KEPT = ("readout", "flat_image", "draft_rate", "_photons")
+KEPT = ("readout", "flat_image", "draft_rate", "_photons", "_middles")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ class FlickerCleaner(Result):
 
     Attributes
     ----------
-    plan, scene_choice : choices made by the verbs
+    plan, scene_choice, edits : choices made by the verbs
     choice : Choice or None
         What `auto` found.
 
@@ -99,6 +101,7 @@ class FlickerCleaner(Result):
     exact: bool = field(default=False, kw_only=True)
     plan: Plan = field(default=Plan(), kw_only=True)
     scene_choice: SceneChoice = field(default=SceneChoice(), kw_only=True)
+    edits: tuple[Edit, ...] = field(default=(), kw_only=True)
     choice: Choice | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -116,9 +119,12 @@ class FlickerCleaner(Result):
     def with_(self, **changes: Any) -> FlickerCleaner:
         """Copy with the named attributes changed; the history stays, and so does what is known already."""
         made = replace(self, **changes)
-        keep = KEPT if INPUTS.isdisjoint(changes) else ()
+        keep: tuple[str, ...] = KEPT if INPUTS.isdisjoint(changes) else ()
+        if keep and made.plan.flux == self.plan.flux:
+            keep += ("_scales",)
         if keep and "scene_choice" not in changes and made.plan.n_sigma == self.plan.n_sigma:
-            keep += ("scene", *(("_corrected", "frames", "log") if made.plan == self.plan else ()))
+            keep += ("scene",) if "edits" in changes else ("scene", "mask")
+            keep += ("_corrected", "frames", "log") if made.plan == self.plan and "edits" not in changes else ()
         made.__dict__.update({name: self.__dict__[name] for name in keep if name in self.__dict__})
         return made
 
@@ -147,7 +153,7 @@ class FlickerCleaner(Result):
 
     @cached_property
     def scene(self) -> Scene:
-        """The scene mask and how it was made."""
+        """The scene mask as it was made, before `edit_mask`, and how."""
         choice, ramp = self.scene_choice, self.exposure.data.ndim == 4
         if choice.given is not None:
             return Scene(choice.given, ("given",))
@@ -164,15 +170,18 @@ class FlickerCleaner(Result):
             exact=self.exact,
         )
 
-    @property
+    @cached_property
     def mask(self) -> np.ndarray:
         """True where a pixel shows background: (y, x), or (n_int, y, x)."""
-        return readonly(self.scene.mask)
+        mask = self.scene.mask
+        for edit in self.edits:
+            mask = edit.applied(mask, self.draft_rate)
+        return readonly(mask)
 
     @property
     def flavours(self) -> tuple[str, ...]:
         """Kinds of masking that were applied."""
-        return self.scene.flavours
+        return (*self.scene.flavours, *(("by hand",) if self.edits else ()))
 
     @verb
     def mask_scene(
@@ -209,6 +218,7 @@ class FlickerCleaner(Result):
         regions = Regions.of(science, self.readout, self.exposure.shape)
         return self.with_(
             scene_choice=SceneChoice(fit_histogram, per_integration, regions),
+            edits=(),
             plan=replace(self.plan, n_sigma=_checked_sigma(n_sigma)),
         )
 
@@ -235,8 +245,28 @@ class FlickerCleaner(Result):
         each = values.ndim == 3 and len(shape) > 2
         given = mask_image(values, (shape[0], *shape[-2:]) if each else shape[-2:])
         return self.with_(
-            scene_choice=SceneChoice(given=given), plan=replace(self.plan, n_sigma=_checked_sigma(n_sigma))
+            scene_choice=SceneChoice(given=given), edits=(), plan=replace(self.plan, n_sigma=_checked_sigma(n_sigma))
         )
+
+    @verb
+    def edit_mask(self, *, masked: Any = None, used: Any = None, above: float | None = None) -> FlickerCleaner:
+        """Change the scene mask by hand; later changes go over earlier ones.
+
+        Parameters
+        ----------
+        masked, used : region or ndarray of bool, optional
+            What shows sources, and what shows background: boxes, polygons, images of 0 and 1, FITS files, as
+            `mask_scene` takes for `science`, or an array (n_int, y, x). `used` goes over `masked`. Pixels that are
+            missing or flagged stay out of every fit.
+        above : float, optional
+            Pixels whose draft rate is higher show sources.
+
+        Raises
+        ------
+        DataError
+            If nothing is given, or it doesn't fit the images.
+        """
+        return self.with_(edits=(*self.edits, Edit.of(masked, used, above, self.exposure.shape)))
 
     @verb
     def fit_background(
@@ -336,9 +366,7 @@ class FlickerCleaner(Result):
     @cached_property
     def frames(self) -> Frames:
         """The images, with all that is needed to correct them."""
-        scales = None
-        if self.plan.background == "median_image":
-            scales = relative_brightness(self.exposure, self.draft_rate, self._photons, self.plan.flux)
+        scales = self._scales if self.plan.background == "median_image" else None
         return Frames(self.exposure, self.mask, self.plan, self.readout, self.flat_image, scales, self.exact)
 
     @cached_property
@@ -384,6 +412,43 @@ class FlickerCleaner(Result):
     def notes(self) -> tuple[str, ...]:
         """What was left unchanged, and why."""
         return self.log.notes
+
+    def one_image(self, integration: int = 0, group: int | None = None) -> OneImage:
+        """One image before and after, fitted now: a rate, or the difference between a group and the one before.
+
+        Parameters
+        ----------
+        integration, group : int
+            0-based; a difference goes by its later group, by default the first that there is.
+
+        Raises
+        ------
+        DataError
+            If there is no such image.
+        """
+        from corontools.flicker.look import OneImage
+
+        frames = self.frames
+        j = frames.indices[0][1] if group is None and frames.indices else int(group or 0)
+        return OneImage.of(frames, integration, j, self._middle(j))
+
+    def _middle(self, j: int) -> np.ndarray | None:
+        """Median image of a group, where it is subtracted; that of the last group asked for is kept."""
+        key = self.plan.flux, j
+        if self.frames.scales is None or not 0 <= j < self.frames.data.shape[1]:
+            return None
+        if key not in self._middles:
+            self._middles.clear()
+            self._middles[key] = self.frames.middle(j)
+        return self._middles[key]
+
+    @cached_property
+    def _middles(self) -> dict[Any, np.ndarray]:
+        return {}
+
+    @cached_property
+    def _scales(self) -> np.ndarray:
+        return relative_brightness(self.exposure, self.draft_rate, self._photons, self.plan.flux)
 
     @cached_property
     def psd(self) -> LineSpectrum:

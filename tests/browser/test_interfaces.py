@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 SETUP = """
-from corontools import PSFStack, simulate
+import numpy as np
+from corontools import Exposure, FlickerCleaner, PSFStack, simulate
+from corontools.arrays.flicker import flicker_noise
 sim = simulate.tiny()
 stack = PSFStack.from_exposures(sim.references)
 aligned = stack.align_to(sim.science[0])
 klip = aligned.klip(4)
 peak = float(sim.psf().max() * sim.truth.flux)
 curve = klip.contrast().sigma(5).normalize(peak)
+rate = Exposure(10 + flicker_noise((96, 96)) + np.random.default_rng(1).normal(size=(96, 96)))
+cleaner = FlickerCleaner(rate, axis=1, channels=4)
 """
 # what opens each view, and how many images it shows
 VIEWS = {
@@ -33,12 +37,13 @@ VIEWS = {
     "aligned.explore()": 2,
     "stack.explore()": 1,
     "sim.science[0].explore()": 1,
+    "cleaner.explore()": 2,
 }
-PLOTS = 5  # two beside the residual, one each of contrast, shifts and values; some views have more
+PLOTS = 7  # two each beside the residual and the stripes, one each of contrast, shifts and values; some have more
 READY = ".ctp[data-ready=true]"
 ROOT = ".jp-OutputArea-output:has(.widget-vbox)"
 # all of the page is on the screen: interfaces don't draw what is far from it
-TALL = 5600
+TALL = 9400
 WIDTHS = (1280, 700)
 RESTS = 500  # ms after a change of width or theme
 SETTLED = 8.0  # s for plots to have followed it

@@ -9,6 +9,7 @@ from corontools_widgets.detection import DetectionExplorer, DetectionState
 from corontools_widgets.explore import explore
 from corontools_widgets.exposure import ExposureExplorer, ExposureState
 from corontools_widgets.film_strip import FilmStrip
+from corontools_widgets.flicker import FlickerExplorer, FlickerState
 from corontools_widgets.image_pane import ImagePane, RadialNoise, Stroke
 from corontools_widgets.klip import KLModeExplorer
 from corontools_widgets.klip_state import KlipState
@@ -27,6 +28,8 @@ __all__ = [
     "ExposureExplorer",
     "ExposureState",
     "FilmStrip",
+    "FlickerExplorer",
+    "FlickerState",
     "ImagePane",
     "KLModeExplorer",
     "KlipState",
