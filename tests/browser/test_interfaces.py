@@ -38,12 +38,13 @@ VIEWS = {
     "stack.explore()": 1,
     "sim.science[0].explore()": 1,
     "cleaner.explore()": 2,
+    "klip.detection_map(sim.psf(21)).explore(star_flux=sim.truth.flux)": 1,
 }
-PLOTS = 7  # two each beside the residual and the stripes, one each of contrast, shifts and values; some have more
+PLOTS = 9  # two each beside residual, stripes and limits, one each of contrast, shifts and values; some have more
 READY = ".ctp[data-ready=true]"
 ROOT = ".jp-OutputArea-output:has(.widget-vbox)"
 # all of the page is on the screen: interfaces don't draw what is far from it
-TALL = 9400
+TALL = 11000
 WIDTHS = (1280, 700)
 RESTS = 500  # ms after a change of width or theme
 SETTLED = 8.0  # s for plots to have followed it
