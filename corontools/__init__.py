@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from corontools.association import Association
+    from corontools.background import BackgroundModel
     from corontools.coron import (
         AlignedRefs,
         CalibratedContrast,
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 _HOME = {
     "AlignedRefs": "coron",
     "Association": "association",
+    "BackgroundModel": "background",
     "CalibratedContrast": "coron",
     "CompanionFit": "coron",
     "ContrastCurve": "coron",
@@ -66,6 +68,7 @@ __all__ = [
     "DQ",
     "AlignedRefs",
     "Association",
+    "BackgroundModel",
     "CalibratedContrast",
     "CompanionFit",
     "ContrastCurve",

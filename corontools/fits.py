@@ -28,6 +28,8 @@ __all__ = ["Extension", "Plane", "atomic", "on_disk", "open_planes", "read", "wr
 BLOCK = 2880
 # BITPIX -> what stands in the file as numpy reads it
 MAPPED = {8: "u1", -32: ">f4", -64: ">f8"}
+# what FITS adds to 32-bit integers that have no sign
+UNSIGNED = 1 << 31
 UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
 PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 # what astropy and the unpackers raise on a damaged file
@@ -124,12 +126,22 @@ def _image(hdu: Any, content: np.ndarray) -> np.ndarray | None:
     if not hdu.is_image or not hdu.shape:
         return None
     scaled = "BSCALE" in hdu.header or "BZERO" in hdu.header
-    if not scaled and hdu.header["BITPIX"] in MAPPED and not hasattr(hdu, "compressed_data"):
-        kind = np.dtype(MAPPED[hdu.header["BITPIX"]])
-        start = hdu.fileinfo()["datLoc"]
+    start, bits = hdu.fileinfo()["datLoc"], hdu.header["BITPIX"]
+    if not scaled and bits in MAPPED and not hasattr(hdu, "compressed_data"):
+        kind = np.dtype(MAPPED[bits])
         size = math.prod(hdu.shape) * kind.itemsize
         return content[start : start + size].view(kind).reshape(hdu.shape)
+    if bits == 32 and _is_unsigned(hdu.header) and not hasattr(hdu, "compressed_data"):
+        # the flags of a ramp are large: converted here they are in memory once, by astropy three times
+        flags = content[start : start + 4 * math.prod(hdu.shape)].view(">u4").astype(np.uint32)
+        flags ^= np.uint32(UNSIGNED)
+        return flags.reshape(hdu.shape)
     return np.array(hdu.data)
+
+
+def _is_unsigned(header: fits.Header) -> bool:
+    """Whether signed integers of 32 bits stand for unsigned ones, as FITS has it, and no value for a missing one."""
+    return header.get("BZERO") == UNSIGNED and header.get("BSCALE", 1) == 1 and "BLANK" not in header
 
 
 def _check_end(rest: np.ndarray, last: str, path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from corontools.association import Association
+from corontools.background import BackgroundModel
 from corontools.coron.aligned import AlignedRefs
 from corontools.coron.calibrated import CalibratedContrast
 from corontools.coron.combined import CombinedImage, combine
@@ -45,6 +46,7 @@ VERBS = {
     ContrastCurve: {"sigma", "normalize", "calibrate"},
     DetectionMap: {"exclude", "contrast", "completeness"},
     CalibratedContrast: {"best_modes"},
+    BackgroundModel: {"mask_sources", "fit", "subtract_from"},
     FlickerCleaner: {"mask_scene", "use_mask", "edit_mask", "fit_background", "fit_noise", "auto", "add_err"},
 }
 # characters of a path, as Linux has it
@@ -154,6 +156,10 @@ class _Replay:
             "detection_map": detection_map,
             "fit_companion": fit_companion,
             "FlickerCleaner": self.flicker,
+            "BackgroundModel.from_exposures": self.backgrounds,
+            "BackgroundModel.from_reference": lambda image: BackgroundModel.from_reference(self.opened(image)),
+            "BackgroundModel.from_templates": lambda cube: BackgroundModel.from_templates(self.opened(cube)),
+            "BackgroundModel.from_image": lambda image, **kw: BackgroundModel.from_image(self.opened(image), **kw),
             "array": self.known,
             "exposure": self.known,
             "pixels": pixels,
@@ -171,6 +177,13 @@ class _Replay:
     def flicker(self, exposure: Exposure, **given: Any) -> FlickerCleaner:
         opened: dict[str, Any] = {k: self.file(v) if isinstance(v, str) else v for k, v in given.items()}
         return FlickerCleaner(exposure, **opened)
+
+    def backgrounds(self, exposures: Sequence[Any], *given: Any, **options: Any) -> BackgroundModel:
+        return BackgroundModel.from_exposures([self.opened(one) for one in exposures], *given, **options)
+
+    def opened(self, given: Any) -> Any:
+        """What was given, or the file of that name where files are now."""
+        return self.file(given) if isinstance(given, str) else given
 
     def known(self, print_: str) -> Any:
         if print_ not in self.arrays:

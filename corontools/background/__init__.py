@@ -1,0 +1,6 @@
+"""Background subtracted from images, from slitless spectra and from NIRISS SOSS."""
+
+from corontools.background.fit import FactorFit, TemplatesFit
+from corontools.background.model import BackgroundModel
+
+__all__ = ["BackgroundModel", "FactorFit", "TemplatesFit"]

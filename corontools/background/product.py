@@ -1,0 +1,69 @@
+"""Subtracted exposures and backgrounds as JWST products."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import numpy as np
+from astropy.io import fits as astrofits
+
+from corontools.background.place import Area
+from corontools.exposure import Exposure
+from corontools.fits import Extension
+from corontools.meta import Meta
+
+__all__ = ["mask_extension", "product_name", "with_cards", "with_place"]
+
+STATUS, FACTOR, MASK = "S_BKDSUB", "BKGD_SCL", "MASK"
+SUFFIXES = "ramp|rateints|rate|assignwcsstep|calints|cal|clean_flicker_noise|bsub|bsubints"
+
+
+def product_name(filename: str, suffix: str = "bsub") -> str:
+    """Name of a product as jwst gives it.
+
+    Examples
+    --------
+    >>> product_name("jw01_nis_rate.fits"), product_name("image.fits.gz", "combinedbackground")
+    ('jw01_nis_bsub.fits', 'image_combinedbackground.fits')
+    """
+    stem = re.sub(r"\.fits(\.(gz|bz2|xz))?$", "", filename)
+    return f"{re.sub(f'_({SUFFIXES})$', '', stem) or 'exposure'}_{suffix}.fits"
+
+
+def with_cards(meta: Meta, cards: dict[str, Any]) -> Meta:
+    """With cards in the primary header."""
+    primary = astrofits.Header() if meta.primary is None else astrofits.Header(meta.primary, copy=True)
+    for key, value in cards.items():
+        primary[key] = value
+    return meta.with_(primary=primary)
+
+
+def with_place(meta: Meta, area: Area) -> Meta:
+    """With the place on the detector, where it is known."""
+    if not area.known:
+        return meta
+    return with_cards(meta, {"SUBSTRT1": area.x + 1, "SUBSTRT2": area.y + 1, "SUBSIZE1": area.nx, "SUBSIZE2": area.ny})
+
+
+def mask_extension(mask: np.ndarray) -> Extension:
+    """A mask as the extension MASK: 1 = background."""
+    hdu = astrofits.ImageHDU(mask.astype(np.int32), name=MASK)
+    file = io.BytesIO()
+    astrofits.HDUList([astrofits.PrimaryHDU(), hdu]).writeto(file)
+    raw = np.frombuffer(file.getvalue(), np.uint8)[2880:]
+    return Extension(MASK, hdu.header, mask.astype(np.int32), raw)
+
+
+def status_cards(status: str, factor: float | None) -> dict[str, Any]:
+    """Cards of the step."""
+    cards: dict[str, Any] = {STATUS: (status, "Background subtraction")}
+    if factor is not None:
+        cards[FACTOR] = (factor, "Background scale factor")
+    return cards
+
+
+def without_mask(exposure: Exposure) -> tuple[Any, ...]:
+    """The extensions of an exposure but for an earlier mask."""
+    return tuple(extension for extension in exposure.extensions if extension.name != MASK)
