@@ -1,54 +1,41 @@
-"""Flicker noise beside jwst: time, and stripes that are left.
+"""Flicker noise beside jwst: time, growth, and stripes that are left.
 
-    python benchmarks/flicker.py [--quick] [--markdown] [--residuals]
+    python benchmarks/flicker.py [--quick] [--markdown] [--residuals] [--seeds N]
 
 The same float32 images and masks go to both. Imports, compilation (numba) and making the input are not counted. Ours
 and jwst run in turn in one process, with one BLAS thread; the best time counts, the worst is shown. `--residuals`
-cleans seeded simulations instead (1/f noise of four amplifiers with offsets and alternating columns, sources, white
-noise) and shows the rms of what is left of the stripes. Where jwst isn't installed, it shows "-".
+cleans seeded simulations instead (1/f noise of four amplifiers with offsets and alternating columns, sources, extended
+light, white noise) and shows the rms of what is left of the stripes, with its scatter over the seeds. Where jwst isn't
+installed, it shows "-".
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-from harness import HEAD, Task, blas_threads, compare, machine, table
+from harness import HEAD, Task, blas_threads, compare, machine, spread, table, timed
 from others import peer
+from residuals import cleaners, scene, tables
 
+from corontools import Exposure, FlickerCleaner
 from corontools.arrays.clip import background_pixels, clipped_stats
 from corontools.arrays.nsclean import fourier_stream, fourier_stripes
 from corontools.arrays.stream import stream_stripes
-from corontools.arrays.stripes import Stripes, median_stripes
-from corontools.simulate.flicker import flicker_noise
+from corontools.arrays.stripes import median_stripes
+from corontools.simulate.flicker import ramp
 
+os.environ.setdefault("TQDM_DISABLE", "1")
 PACKAGES = ("numpy", "scipy", "numba", "astropy", "jwst")
 ALLSLITS = (150.0, 200.0, 49943.0, 49957.0)
 BOTS = (1061.0, 1211.0, 49943.0, 49957.0)
-WHITE = 8.0
-
-
-def scene(
-    shape: tuple[int, int], *, alpha: float = 1.0, rms: float = 5.0, axis: int = 1, channels: int = 4, seed: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stripes, image (float32) and background mask: round sources are masked, and a tenth of the other pixels."""
-    rng = np.random.default_rng(seed)
-    stripes = np.zeros(shape)
-    if rms:
-        options: dict[str, Any] = {"offsets": 3.0, "alternating": 1.0} if channels > 1 else {}
-        stripes = flicker_noise(shape, alpha=alpha, rms=rms, channels=channels, axis=axis, seed=seed, **options)
-    image, good = stripes + rng.normal(0, WHITE, shape), rng.random(shape) < 0.9
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    for _ in range(max(1, shape[0] * shape[1] // 100_000)):
-        distance = np.hypot(y - rng.uniform(0, shape[0]), x - rng.uniform(0, shape[1]))
-        radius = rng.uniform(5, 60)
-        image += 1e3 * np.exp(-0.5 * (distance / radius * 4) ** 2)
-        good &= distance > radius
-    return stripes, image.astype(np.float32), good
+INSTRUMENT = ("NIRCAM", "NRCALONG", "NRC_IMAGE")
 
 
 def slits(shape: tuple[int, int]) -> np.ndarray:
@@ -59,7 +46,7 @@ def slits(shape: tuple[int, int]) -> np.ndarray:
     return good
 
 
-# time
+# the fits
 
 
 def clip_tasks(size: int) -> list[Task]:
@@ -145,6 +132,64 @@ def stream_task(size: int) -> Task:
     return Task(f"stream {size}x{size}", lambda: image - stream_stripes(image, good, axis=1).model)
 
 
+# whole ramps
+
+
+def simulated(n_int: int, n_group: int, size: int) -> tuple[Exposure, np.ndarray]:
+    """A ramp and its scene mask; of a full frame, four amplifiers."""
+    exposure, truth = ramp((n_int, n_group, size, size), channels=4 if size == 2048 else 1)
+    return exposure, (truth.sources < 2) & (np.random.default_rng(2).random((size, size)) < 0.9)
+
+
+def jwst_step(exposure: Exposure, mask: np.ndarray, **options: Any) -> Callable[[], object] | None:
+    """The step on a copy, in place: from the second time on it cleans what is clean, with the same work."""
+    step, models = (
+        peer(name) for name in ("jwst.clean_flicker_noise.clean_flicker_noise", "stdatamodels.jwst.datamodels")
+    )
+    if not step or not models:
+        return None
+    model = models.RampModel(data=exposure.data.copy(), groupdq=np.zeros(exposure.shape, np.uint8))
+    model.meta.instrument.name, model.meta.instrument.detector, model.meta.exposure.type = INSTRUMENT
+    model.meta.subarray.name = "FULL" if exposure.shape[-2:] == (2048, 2048) else "SUBGRISM256"
+    model.meta.subarray.slowaxis, model.meta.subarray.fastaxis = 2, 1
+    given = models.ImageModel(data=mask.astype(np.float32))
+    return lambda: step.do_correction(model, user_mask=given, **options)
+
+
+def whole_tasks(n_int: int, n_group: int, size: int) -> list[Task]:
+    """From a ramp in memory to a cleaned one."""
+    exposure, mask = simulated(n_int, n_group, size)
+
+    def task(noise: str, background: str, wanted: str) -> Task:
+        return Task(
+            f"whole correction {n_int}x{n_group}x{size}x{size}, {noise}, background {background}",
+            lambda: FlickerCleaner(exposure).use_mask(mask).fit_background(background).fit_noise(noise).cleaned,
+            {"jwst do_correction": jwst_step(exposure, mask, background_method=background)} if wanted else {},
+            wanted=wanted,
+        )
+
+    return [
+        task("median", "median", ">= 8"),
+        task("median", "model", ">= 6"),
+        *(task(noise, "median", "") for noise in ("fft", "stream")),
+    ]
+
+
+def _clean(exposure: Exposure, mask: np.ndarray) -> Exposure:
+    return FlickerCleaner(exposure).use_mask(mask).cleaned
+
+
+def growth_rows(size: int) -> list[tuple[str, ...]]:
+    """Time of a correction ("median", background "median") against the number of groups."""
+    rows = []
+    for n_group in (3, 5, 9, 17):
+        exposure, mask = simulated(1, n_group, size)
+        times = [t for _ in range(3) for t in timed(partial(_clean, exposure, mask))]
+        each = min(times) / (n_group - 1)
+        rows.append((f"1x{n_group}x{size}x{size}", spread((min(times), max(times))), f"{1e3 * each:.1f} ms"))
+    return rows
+
+
 def tasks(quick: bool) -> list[Task]:
     size, subarray = (512, (64, 1024)) if quick else (2048, (256, 2048))
     return [
@@ -153,6 +198,7 @@ def tasks(quick: bool) -> list[Task]:
         *fourier_tasks(size),
         *subarray_tasks(subarray),
         stream_task(size),
+        *whole_tasks(2, 5, size),
     ]
 
 
@@ -167,67 +213,35 @@ def print_times(quick: bool, markdown: bool) -> None:
     print(table(HEAD, rows, markdown=markdown))
 
 
-# stripes that are left
-
-Clean = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def cleaners() -> dict[str, Clean | None]:
-    """What each method takes for stripes in a full frame with horizontal ones."""
-    jwst = peer("jwst.clean_flicker_noise.clean_flicker_noise")
-
-    def ours(fit: Callable[..., Stripes], **options: Any) -> Clean:
-        return lambda image, good: fit(image, good, axis=1, **options).model
-
-    def median(by_channel: bool) -> Clean:
-        return lambda image, good: image - jwst.median_clean(image, good, 2, fit_by_channel=by_channel)
-
-    def nsclean(image: np.ndarray, good: np.ndarray) -> np.ndarray:
-        return image - jwst.fft_clean_full_frame(image.T.copy(), good.T.copy(), "NRS1").T
-
-    return {
-        "none": lambda image, good: np.zeros_like(image),
-        "jwst median": median(False) if jwst else None,
-        "jwst by channel": median(True) if jwst else None,
-        "jwst fft": nsclean if jwst else None,
-        "median by channel": ours(median_stripes, channels=4),
-        "fft": ours(fourier_stripes),
-        "stream": ours(stream_stripes),
-    }
+def print_growth(quick: bool, markdown: bool) -> None:
+    with blas_threads(1):
+        rows = growth_rows(512 if quick else 2048)
+    print(table(("growth with groups", "ours", "each difference"), rows, markdown=markdown))
 
 
-def residual_rows(size: int, seeds: int) -> list[tuple[str, ...]]:
-    """Mean over the seeds of the rms of what is left, on the whole array / under the sources."""
-    rows = []
-    for alpha in (0.7, 1.0, 1.3, 1.6, None):
-        scenes = [scene((size, size), alpha=alpha or 1.0, rms=5.0 if alpha else 0.0, seed=s) for s in range(seeds)]
-        cells = []
-        for clean in cleaners().values():
-            if clean is None:
-                cells.append("-")
-                continue
-            left = [(clean(image, good) - stripes, good) for stripes, image, good in scenes]
-            under = np.mean([np.std(rest[~good]) for rest, good in left])
-            cells.append(f"{np.mean([np.std(rest) for rest, _ in left]):.3f} / {under:.3f}")
-        rows.append((f"alpha {alpha}" if alpha else "no stripes", *cells))
-    return rows
+def print_residuals(quick: bool, markdown: bool, seeds: int) -> None:
+    with blas_threads(1):
+        made = tables(2048, 1 if quick else seeds)
+    for title, rows in made:
+        print(table((title, *cleaners()), rows, markdown=markdown), end="\n\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small images")
+    parser.add_argument("--quick", action="store_true", help="small images, under a minute; of residuals, one seed")
     parser.add_argument("--markdown", action="store_true", help="tables as Markdown")
     parser.add_argument("--residuals", action="store_true", help="stripes that are left instead of times")
+    parser.add_argument("--seeds", type=int, default=3, help="of the residuals (default 3)")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     print(machine(PACKAGES), end="\n\n")
     if options.residuals:
-        with blas_threads(1):
-            rows = residual_rows(2048, 1 if options.quick else 3)
-        print(table(("rms left, all / masked", *cleaners()), rows, markdown=options.markdown))
-    else:
-        print_times(options.quick, options.markdown)
+        print_residuals(options.quick, options.markdown, options.seeds)
+        return
+    print_times(options.quick, options.markdown)
+    print()
+    print_growth(options.quick, options.markdown)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,11 @@ class RampTruth:
         """Flicker noise of each group less that of the first of its integration: all that differences show."""
         return self.stripes - self.stripes[:, :1]
 
+    def left(self, noise: np.ndarray) -> np.ndarray:
+        """Stripes that remain where `noise` was subtracted, each image about its mean; without the first groups."""
+        rest: np.ndarray = (self.relative - noise)[:, 1:]
+        return rest - rest.mean(axis=(2, 3), keepdims=True)
+
 
 def ramp(
     shape: tuple[int, int, int, int] = (2, 4, 256, 512),
@@ -79,8 +84,8 @@ def ramp(
     light = rng.poisson(BACKGROUND + truth.sources + truth.nebula, shape).cumsum(axis=1)
     data = light + stripes + rng.normal(0, READ_NOISE, shape)
     meta = Meta(instrument="NIRCAM", exp_type="NRC_IMAGE", unit="DN")
-    flags = {"dq": np.zeros(shape, np.uint8), "pixel_dq": np.zeros(shape[-2:], np.uint32)}
-    return Exposure(data.astype(np.float32), meta=meta, **flags), truth
+    dq, pixel_dq = np.zeros(shape, np.uint8), np.zeros(shape[-2:], np.uint32)
+    return Exposure(data.astype(np.float32), dq=dq, meta=meta, pixel_dq=pixel_dq), truth
 
 
 def _sources(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

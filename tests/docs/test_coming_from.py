@@ -14,6 +14,7 @@ from corontools import simulate
 from corontools.arrays.apertures import aperture_snr
 from corontools.cli import main
 from corontools.coron import stim_map
+from corontools.simulate.flicker import ramp
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming_from.md"
 VIEWS = ".explore("  # needs no more than its own tests
@@ -36,6 +37,7 @@ def names(tmp_path_factory):
     sim = simulate.tiny()
     sim.write(folder).rename(folder / "asn.json")
     sim.science[0].save(folder / "calints.fits")
+    _write_ramp(folder)
     cube = np.asarray(sim.science[0].data)
     fits.writeto(folder / "cube.fits", cube)
     given = {"cube": cube, "references": np.concatenate([e.data for e in sim.references])}
@@ -51,6 +53,15 @@ def names(tmp_path_factory):
         (setup,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
         exec(setup, given)
         yield given
+
+
+def _write_ramp(folder):
+    """A ramp, a mask and a flat for it."""
+    exposure, _ = ramp((2, 4, 64, 128), channels=4)
+    header = fits.Header({"TGROUP": 10.0, "INSTRUME": "NIRCAM", "EXP_TYPE": "NRC_IMAGE"})
+    exposure.with_(meta=exposure.meta.with_(primary=header)).save(folder / "ramp.fits")
+    fits.writeto(folder / "mask.fits", np.ones((64, 128), np.float32))
+    fits.writeto(folder / "flat.fits", np.ones((64, 128), np.float32))
 
 
 def test_the_page_has_every_tool():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from corontools.errors import DataError
-from corontools.simulate.flicker import OVERHEAD, flicker_noise
+from corontools.simulate.flicker import OVERHEAD, flicker_noise, ramp
 
 
 def slope(alpha, seed):
@@ -64,3 +64,30 @@ def test_adjacent_amplifiers_read_in_opposite_directions():
 def test_lines_that_do_not_divide_are_refused():
     with pytest.raises(DataError, match="4 equal channels"):
         flicker_noise((10, 10), channels=4)
+
+
+def test_a_ramp_holds_what_its_truth_says():
+    shape = (2, 5, 64, 128)
+    exposure, truth = ramp(shape, rms=30.0, channels=2, nebula=40.0, seed=3)
+    assert exposure.is_ramp
+    assert exposure.data.dtype == np.float32
+    np.testing.assert_array_equal(truth.stripes, flicker_noise(shape, rms=30.0, channels=2, seed=3))
+    per_group = 20 + truth.sources + truth.nebula
+    rest = np.diff(exposure.data - truth.stripes, axis=1) - per_group
+    # a difference has the read noise of two groups (6 DN each) and the photons of one (gain 1)
+    np.testing.assert_allclose(np.mean(rest**2 / (72 + per_group)), 1.0, rtol=0.02)
+    assert abs(rest.mean()) < 0.1
+    assert truth.nebula.max() == pytest.approx(40, rel=0.01)
+    assert truth.sources.max() > 20
+
+
+def test_what_is_left_of_stripes_is_zero_if_all_were_found():
+    _, truth = ramp((2, 3, 32, 64))
+    np.testing.assert_allclose(truth.left(truth.relative + 7.0), 0, atol=1e-12)
+    assert truth.left(np.zeros_like(truth.stripes)).std() == pytest.approx(np.sqrt(2) * 4.0, rel=0.1)
+
+
+def test_a_ramp_comes_again_with_its_seed():
+    one, again, other = (ramp((1, 2, 32, 64), seed=seed)[0].data for seed in (4, 4, 5))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
