@@ -50,6 +50,10 @@ FINE = 0.3
 FINE_ROWS, FINE_LINES = 1024, 128
 # sigma above which a part of the spectrum counts
 CERTAIN = 3.0
+# strong stripes can hide the white noise from the spectrum: its least share of what neighbouring pixels show, and how
+# many of them are looked at
+FLOOR, WHITE = 0.25, 1 << 18
+MAD = 0.6744897501960817
 TINY = 1e-12
 
 
@@ -118,7 +122,7 @@ def _blockwise(lines: np.ndarray, clock: Clock, slow: Band, alternating: Band) -
     sums = gather(lines, clock.flip, clock.overhead, clock.block)
     number = np.maximum(sums[0].sum(axis=1), 1)
     level = sums[1].sum(axis=1) / number
-    drift, wave = _estimates(sums, level, clock, slow, alternating)
+    drift, wave = _estimates(sums, level, clock, slow, alternating, least=FLOOR * _white(lines))
     variance = drift.variance + wave.variance + (drift.noise / number)[:, None]
     model, err = np.empty_like(lines), np.empty_like(lines)
     series = (drift.mean + level[:, None], wave.mean, variance)
@@ -132,18 +136,26 @@ def as_stripes(model: np.ndarray, err: np.ndarray, axis: int) -> Stripes:
     return Stripes(model.T, err.T) if axis == 0 else Stripes(model, err)
 
 
+def _white(lines: np.ndarray) -> float:
+    """Variance of a pixel by itself: half that of differences two pixels apart, which alternating columns leave out."""
+    apart = lines[..., 2:] - lines[..., :-2]
+    apart = apart[np.isfinite(apart)][:: max(1, apart.size // WHITE)]
+    return float(np.square(np.median(np.abs(apart)) / MAD)) / 2 if apart.size else 0.0
+
+
 def _estimates(
-    sums: np.ndarray, level: np.ndarray, clock: Clock, slow: Band, alternating: Band
+    sums: np.ndarray, level: np.ndarray, clock: Clock, slow: Band, alternating: Band, *, least: float
 ) -> tuple[Estimate, Estimate]:
     """Slow process about a level, and that with alternating sign, from the sums that `gather` makes.
 
-    Signs nearly cancel in a block, so each of the two is small noise to the other; the second round takes it out.
+    Signs nearly cancel in a block, so each of the two is small noise to the other; the second round takes it out. A
+    pixel has a variance of `least` or more.
     """
     count, total, sign, signed = sums
     total, signed = total - level[:, None] * count, signed - level[:, None] * sign
-    wave = _alternating(count, signed, clock, alternating)
-    drift = estimate(Series(count, total - sign * wave.mean), _scaled(slow, clock.block))
-    return drift, _alternating(count, signed - sign * drift.mean, clock, alternating)
+    wave = _alternating(count, signed, clock, alternating, least)
+    drift = estimate(Series(count, total - sign * wave.mean), _scaled(slow, clock.block), least)
+    return drift, _alternating(count, signed - sign * drift.mean, clock, alternating, least)
 
 
 def _add_fine(model: np.ndarray, lines: np.ndarray, block: int) -> float:
@@ -192,13 +204,13 @@ def _scaled(band: Band, block: int) -> Band:
     return Band(band.full * block, band.none * block)
 
 
-def _alternating(count: np.ndarray, signed: np.ndarray, clock: Clock, band: Band) -> Estimate:
+def _alternating(count: np.ndarray, signed: np.ndarray, clock: Clock, band: Band, least: float) -> Estimate:
     """Noise near the Nyquist frequency, on a grid that is as coarse as its band allows, in each block."""
     n = count.shape[1]
     factor = max(1, int(0.25 / max(band.none * clock.block, 0.25 / n)))
     starts = np.arange(0, n, factor)
     coarse = Series(*(np.add.reduceat(values, starts, axis=1) for values in (count, signed)))
-    found = estimate(coarse, _scaled(band, clock.block * factor))
+    found = estimate(coarse, _scaled(band, clock.block * factor), least)
     place = (np.arange(n) + 0.5) / factor - 0.5
     mean, variance = (
         np.array([np.interp(place, np.arange(starts.size), channel) for channel in values])
@@ -207,12 +219,13 @@ def _alternating(count: np.ndarray, signed: np.ndarray, clock: Clock, band: Band
     return Estimate(mean, variance, found.noise)
 
 
-def estimate(series: Series, band: Band) -> Estimate:
-    """Spectrum from the data, then the process given the spectrum."""
+def estimate(series: Series, band: Band, least: float = 0.0) -> Estimate:
+    """Spectrum from the data, then the process given the spectrum; a pixel has a variance of `least` or more."""
     n = series.number.shape[1]
     padded = fft.next_fast_len(n + max(1, int(PADDING * n)), real=True)
     whole = _padded(series, padded)
     spectrum = estimate_spectrum(whole, band)
+    spectrum = spectrum._replace(noise=max(spectrum.noise, least))
     mean = posterior_mean(whole, spectrum)[:, :n]
     return Estimate(mean, posterior_variance(whole, spectrum)[:, :n], spectrum.noise)
 

@@ -153,3 +153,15 @@ def test_what_cannot_be_is_refused():
         stream_stripes(image, image == 0, axis=1)
     with pytest.raises(DataError, match="each of 2 channels"):
         stream_stripes(image, image == 0, axis=1, channels=2, flip=(True,))
+
+
+def test_strong_stripes_do_not_hide_the_noise_of_pixels():
+    """What is under holes is guessed from beside them: wildly, if pixels are taken to have no noise of their own."""
+    stripes = flicker_noise((256, 512), rms=35.0, alpha=1.2, channels=1, seed=3)
+    rng = np.random.default_rng(1)
+    image, good = stripes + rng.normal(0, 10, stripes.shape), np.ones(stripes.shape, bool)
+    y, x = np.mgrid[:256, :512]
+    for _ in range(32):
+        good &= np.hypot(y - rng.uniform(0, 256), x - rng.uniform(0, 512)) > rng.uniform(3, 15)
+    left = (stripes - stream_stripes(image, good, axis=1, channels=1).model)[~good].std()
+    assert left < 0.8 * (stripes - median_stripes(image, good, axis=1).model)[~good].std()
