@@ -138,8 +138,9 @@ def as_stripes(model: np.ndarray, err: np.ndarray, axis: int) -> Stripes:
 
 def _white(lines: np.ndarray) -> float:
     """Variance of a pixel by itself: half that of differences two pixels apart, which alternating columns leave out."""
-    apart = lines[..., 2:] - lines[..., :-2]
-    apart = apart[np.isfinite(apart)][:: max(1, apart.size // WHITE)]
+    some = lines[:: max(1, lines.size // WHITE)]
+    apart = some[..., 2:] - some[..., :-2]
+    apart = apart[np.isfinite(apart)]
     return float(np.square(np.median(np.abs(apart)) / MAD)) / 2 if apart.size else 0.0
 
 
@@ -226,7 +227,9 @@ def estimate(series: Series, band: Band, least: float = 0.0) -> Estimate:
     whole = _padded(series, padded)
     spectrum = estimate_spectrum(whole, band)
     spectrum = spectrum._replace(noise=max(spectrum.noise, least))
-    mean = posterior_mean(whole, spectrum)[:, :n]
+    # one channel after the other: the solver holds many series
+    alone = [Series(*(values[i : i + 1] for values in whole)) for i in range(len(series.number))]
+    mean = np.concatenate([posterior_mean(one, spectrum)[:, :n] for one in alone])
     return Estimate(mean, posterior_variance(whole, spectrum)[:, :n], spectrum.noise)
 
 
