@@ -88,8 +88,9 @@ def _axis(meta: Meta, miri: bool) -> int:
         return AXES[meta.instrument.upper()]
     if card is None:
         raise DataError(
-            "neither SLOWAXIS nor a known instrument is in the header, so it isn't known how the stripes run; give "
-            "axis=1 (horizontal stripes, as of NIRCam) or axis=0 (vertical, as of NIRISS, NIRSpec and MIRI)"
+            f"{meta.filename or meta.title}: neither SLOWAXIS nor a known instrument is in the header, so it isn't "
+            "known how the stripes run; give axis=1, on the command line --axis rows (horizontal stripes, as of NIRCam), or "
+            "axis=0, --axis columns (vertical, as of NIRISS, NIRSpec and MIRI)"
         )
     if card not in (-2, -1, 1, 2):
         raise DataError(f"SLOWAXIS should be 1 or 2 with either sign, found {card!r}; give axis=0 or axis=1")

@@ -82,3 +82,10 @@ def test_ticks_and_the_chosen_frame_survive_other_captions(strip):
 def test_closing_lets_go_of_the_model(strip):
     strip.evaluate("() => window.close_strip()")
     assert strip.evaluate("() => [...window.model.heard.values()].flat().length") == 0
+    assert strip.locator(".ct-strip-item").count() == 0
+
+
+def test_closing_before_the_first_paint_asks_for_no_picture(new_page):
+    page = new_page()
+    page.evaluate(f"async (given) => {{ await ({OPEN})(given); window.close_strip(); }}", [SCRIPT.read_text(), [["a"]]])
+    page.wait_for_timeout(200)  # `new_page` fails if an error was logged

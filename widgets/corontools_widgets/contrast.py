@@ -441,10 +441,7 @@ class ContrastExplorer(View):
     def _annotate(self, _: Any = None) -> None:
         notes = "<br>".join(map(escape, self.notes))
         self._notes.value = f'<div role="status" style="line-height:1.5">{notes}</div>'
-        self._story.value = (
-            "<details><summary style='cursor:pointer'>in words</summary>"
-            f"<pre style='white-space:pre-wrap;line-height:1.4'>{escape(self.text)}</pre></details>"
-        )
+        self._story.value = controls.story(self.text)
 
     def _axes(self, drawn: Sequence[Drawn]) -> tuple[Axis, Axis]:
         return curves.axes(drawn, self._style(), self.state.x_limits, self.state.y_limits)

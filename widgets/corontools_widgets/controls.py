@@ -13,7 +13,7 @@ from corontools.display import escape
 from corontools.errors import DataError
 from corontools_widgets.view import View
 
-__all__ = ["Range", "Stepper", "Toolbar", "button", "choice", "column", "row", "say", "words"]
+__all__ = ["Range", "Stepper", "Toolbar", "button", "choice", "column", "row", "say", "story", "words"]
 
 WRAP = {"display": "flex", "flex_flow": "row wrap", "align_items": "center", "width": "100%"}
 
@@ -38,6 +38,13 @@ def words(text: str = "", *, tag: str = "span", **layout: str) -> ipywidgets.HTM
 def say(widget: ipywidgets.HTML, text: str, *, tag: str = "span") -> None:
     """Change the words of a line made by `words`."""
     widget.value = f'<{tag} style="overflow-wrap:anywhere">{escape(text)}</{tag}>'
+
+
+def story(text: str) -> str:
+    """HTML of words that open when asked for: all that a view shows, as text."""
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4"
+    words = f"<pre style='{style}'>{escape(text)}</pre>"
+    return f"<details><summary style='cursor:pointer'>in words</summary>{words}</details>"
 
 
 def button(text: str, tooltip: str, *, width: str = "auto") -> ipywidgets.Button:

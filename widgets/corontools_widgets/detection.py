@@ -17,7 +17,7 @@ from corontools.display.picture import Scale
 from corontools_widgets import controls, panels, plots
 from corontools_widgets.explore import explore
 from corontools_widgets.image_pane import ImagePane
-from corontools_widgets.image_view import ImageView, beside
+from corontools_widgets.image_view import ModeView, beside
 from corontools_widgets.later import Later
 from corontools_widgets.plots import Reading
 from corontools_widgets.state import ViewState
@@ -57,7 +57,7 @@ class DetectionState(ViewState):
         return places  # type: ignore[return-value]
 
 
-class DetectionExplorer(ImageView):
+class DetectionExplorer(ModeView):
     """Limits, S/N or throughput at every pixel under a slider of the mode count, with the calibrated curves.
 
     A click chooses a place: the limit there for every number of modes says how many go deepest. Companions are left out
@@ -128,13 +128,9 @@ class DetectionExplorer(ImageView):
         return self._made[1:]
 
     @property
-    def index(self) -> int:
-        """Map of the chosen number of modes."""
-        return int(np.argmin(np.abs(self.found.modes - self.state.modes)))
-
-    def with_frame(self, index: int) -> dict[str, Any]:
-        """The number of modes of a map."""
-        return {"modes": int(self.found.modes[index])}
+    def counts(self) -> np.ndarray:
+        """Number of modes of each map."""
+        return self.found.modes
 
     @property
     def maps(self) -> np.ndarray:
@@ -157,7 +153,7 @@ class DetectionExplorer(ImageView):
 
     def _summary(self) -> str:
         found, limits = self._now
-        k = int(found.modes[self.index])
+        k = self.modes
         if not self.state.cursor:
             return f"{k} modes; click on the image for the limit at a place and the number of modes that goes deepest"
         x, y = self.state.cursor
@@ -325,11 +321,7 @@ class DetectionExplorer(ImageView):
         self._words.value = (
             f'<div role="status" style="line-height:1.5;overflow-wrap:anywhere">{escape(self._summary())}</div>'
         )
-        self._story.value = (
-            "<details><summary style='cursor:pointer'>in words</summary>"
-            "<pre style='white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4'>"
-            f"{escape(self.text)}</pre></details>"
-        )
+        self._story.value = controls.story(self.text)
 
 
 @explore.register

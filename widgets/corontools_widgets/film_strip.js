@@ -100,6 +100,8 @@ function render({ model, el }) {
   return () => {
     for (const trait of SHOWN) model.off(`change:${trait}`, show);
     model.off("change:captions", name);
+    list.remove(); // first: a picture that isn't drawn yet would still ask for the address
+    words.remove();
     URL.revokeObjectURL(url);
   };
 }

@@ -26,7 +26,7 @@ from corontools_widgets.view import View, Writer
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["ImageState", "ImageView", "beside", "cell", "html_table", "percent", "plural"]
+__all__ = ["ImageState", "ImageView", "ModeView", "beside", "cell", "html_table", "percent", "plural"]
 
 PNG_SIDES = (480, 2048)  # px; a smaller image is enlarged by a whole factor, a larger one shown by means
 CELL = "padding:1px 10px;text-align:{};white-space:nowrap;border:0"
@@ -191,6 +191,29 @@ class ImageView(View):
     def curves(self) -> Sequence[Any]:
         """Curves on the saved page."""
         return ()
+
+
+class ModeView(ImageView):
+    """Base of the views whose frames are numbers of KL modes; a subclass gives `counts`."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> np.ndarray:
+        """Number of modes of each frame, (n,)."""
+
+    @property
+    def index(self) -> int:
+        """Frame of the chosen number of modes, or of the nearest that there is."""
+        return int(np.argmin(np.abs(self.counts - self.state.modes)))
+
+    @property
+    def modes(self) -> int:
+        """Number of modes that is shown."""
+        return int(self.counts[self.index])
+
+    def with_frame(self, index: int) -> dict[str, Any]:
+        """The number of modes of a frame."""
+        return {"modes": int(self.counts[index])}
 
 
 def beside(pane: ImagePane, *right: ipywidgets.Widget) -> ipywidgets.Box:

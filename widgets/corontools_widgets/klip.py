@@ -18,7 +18,7 @@ from corontools.errors import DataError
 from corontools_widgets import controls, panels, plots, standalone
 from corontools_widgets.explore import explore
 from corontools_widgets.image_pane import ImagePane
-from corontools_widgets.image_view import ImageView, beside
+from corontools_widgets.image_view import ModeView, beside
 from corontools_widgets.klip_panels import CompanionPanel, ReferencesPanel, ZonesPanel
 from corontools_widgets.klip_state import KlipState
 from corontools_widgets.later import Later
@@ -37,7 +37,7 @@ SETTLES = 0.15  # s after the last change, until all mode counts are computed
 PREVIEW = "preview: one set of references for all integrations"
 
 
-class KLModeExplorer(ImageView):
+class KLModeExplorer(ModeView):
     """The mean residual under a slider of the mode count, with contrast curves and S/N that follow.
 
     Radii of zones are dragged on the image, references ticked on and off, and a companion is injected and dragged: the
@@ -124,18 +124,9 @@ class KLModeExplorer(ImageView):
         return self._reduction.code(self.state.choice, self.modes)
 
     @property
-    def index(self) -> int:
-        """Frame of the chosen number of modes."""
-        return int(np.argmin(np.abs(self.series.modes - self.state.modes)))
-
-    def with_frame(self, index: int) -> dict[str, Any]:
-        """The number of modes of a frame."""
-        return {"modes": int(self.series.modes[index])}
-
-    @property
-    def modes(self) -> int:
-        """Number of modes that is shown: the chosen one, or the nearest that there is."""
-        return int(self.series.modes[self.index])
+    def counts(self) -> np.ndarray:
+        """Number of modes of each frame."""
+        return self.series.modes
 
     @property
     def text(self) -> str:
@@ -419,11 +410,7 @@ class KLModeExplorer(ImageView):
     def _say(self) -> None:
         words = escape(self._problem) or escape(self.reading.summary(self.index))
         self._words.value = f'<div role="status" style="line-height:1.5;overflow-wrap:anywhere">{words}</div>'
-        self._story.value = (
-            "<details><summary style='cursor:pointer'>in words</summary>"
-            "<pre style='white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4'>"
-            f"{escape(self.text)}</pre></details>"
-        )
+        self._story.value = controls.story(self.text)
         self._companion.say(self._recovered())
 
     def _recovered(self) -> str:
