@@ -35,7 +35,8 @@ def correlate(images: np.ndarray, stamp: np.ndarray) -> np.ndarray:
     """
     images, flipped = np.asarray(images, np.float64), np.asarray(stamp, np.float64)[::-1, ::-1]
     shape = tuple(a + b - 1 for a, b in zip(images.shape[1:], flipped.shape, strict=True))
-    size = tuple(fft.next_fast_len(n, real=True) for n in shape)
+    # only the last axis is transformed as real numbers, for which fewer lengths are fast
+    size = (fft.next_fast_len(shape[0]), fft.next_fast_len(shape[1], real=True))
     turned = fft.rfft2(flipped, size)
     out = np.empty((len(images), *shape))
     for part in (slice(a, a + BATCH) for a in range(0, len(images), BATCH)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TypeVar
 
 __all__ = ["in_threads", "processors"]
@@ -26,8 +27,24 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     >>> in_threads(abs, [-1, 2])
     [1, 2]
     """
-    with ThreadPoolExecutor(processors()) as pool:
+    todo, stop = list(items), Event()
+    out: list[R | None] = [None] * len(todo)
+    left = iter(range(len(todo)))  # shared: a thread takes the next item when it is done with one
+
+    def take(_: int) -> None:
         try:
-            return list(pool.map(work, items))
+            for i in left:
+                if stop.is_set():
+                    return
+                out[i] = work(todo[i])
+        except BaseException:
+            stop.set()
+            raise
+
+    threads = min(processors(), len(todo))
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        try:
+            list(pool.map(take, range(threads)))
         finally:
-            pool.shutdown(cancel_futures=True)  # after an interrupt nothing more is begun
+            stop.set()  # after an interrupt nothing more is begun
+    return out  # type: ignore[return-value]

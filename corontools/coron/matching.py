@@ -115,6 +115,8 @@ class _Box(NamedTuple):
 
     def images(self, pixels: np.ndarray, values: np.ndarray, width: int) -> np.ndarray:
         """Rows of values on the zone's pixels as images of the box, 0 elsewhere."""
+        if pixels.size == self.shape[0] * self.shape[1]:  # pixels are in order
+            return values.reshape(-1, *self.shape)
         y, x = np.divmod(pixels, width)
         out = np.zeros((len(values), self.shape[0] * self.shape[1]))
         out[:, (y - self.rows.start) * self.shape[1] + x - self.columns.start] = values
@@ -196,23 +198,26 @@ def _add(out: Match, klip: KlipResult, space: Subspace, modes: np.ndarray, templ
     values, good = science_rows(klip.target, space.pixels, space.integrations)
     for rows in _alike(good):
         seen = good[rows[0]]
+        whole = bool(seen.all())
 
-        def matched(images: np.ndarray, stamp: np.ndarray, seen: np.ndarray = seen) -> np.ndarray:
-            cut = box.images(space.pixels, np.where(seen, images, 0.0), shape[1])
-            return correlate(cut, stamp)[(slice(None), *at)]
+        def matched(images: np.ndarray, stamp: np.ndarray, seen: np.ndarray = seen, whole: bool = whole) -> np.ndarray:
+            known = images if whole else np.where(seen, images, 0.0)
+            return correlate(box.images(space.pixels, known, shape[1]), stamp)[(slice(None), *at)]
 
         power = matched(np.ones((1, seen.size)), np.square(template.stamp))[0]
         out.power[to] += len(rows) * power
         light = matched(values[rows].sum(axis=0)[None], template.stamp)[0]
         basis = np.concatenate([np.full((1, seen.size), 1 / np.sqrt(seen.size)), space.basis])
-        scores = _orthonormal(matched(basis, template.stamp), space.factors[rows[0]], whole=bool(seen.all()))
+        scores = _orthonormal(matched(basis, template.stamp), space.factors[rows[0]], whole=whole)
         counts, taken = np.minimum(modes, len(space.basis)), space.scores[rows].sum(axis=0)
-        for j, (one, amount) in enumerate(zip(scores, taken, strict=True)):
-            light -= amount * one
-            power -= np.square(one)
-            for i in np.flatnonzero(counts == j):
-                out.matched[(i, *to)] += light
-                out.response[(i, *to)] += len(rows) * power
+        start = 0
+        for i, count in enumerate(counts):  # they increase
+            more = slice(start, count + 1)
+            light -= np.tensordot(taken[more], scores[more], 1)
+            power -= np.einsum("kyx,kyx->yx", scores[more], scores[more])
+            out.matched[(i, *to)] += light
+            out.response[(i, *to)] += len(rows) * power
+            start = count + 1
 
 
 def _orthonormal(scores: np.ndarray, factor: np.ndarray, *, whole: bool) -> np.ndarray:
