@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from corontools_widgets.image_pane import RadialNoise
 __all__ = ["SeriesReading"]
 
 NEAR = 1.5  # widths of the PSF about the star, where a limit says little
+PLACES = 64  # of which the S/N is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,12 @@ class SeriesReading:
         """S/N at (x, y), shape (n,); NaN where the width of the PSF is not known."""
         if not self.series.klip.target.meta.fwhm:
             return np.full(len(self.series), np.nan)
-        return self.series.snr_at(place)
+        return self._snr_at((float(place[0]), float(place[1])))
+
+    @cached_property
+    def _snr_at(self) -> Callable[[tuple[float, float]], np.ndarray]:
+        """S/N of every mode count at a place; the slider's steps ask for the same places again and again."""
+        return lru_cache(PLACES)(self.series.snr_at)
 
     def sep_of(self, place: tuple[float, float]) -> float:
         """Separation of (x, y) from the star."""
