@@ -13,10 +13,75 @@ from typing import Any
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 
-__all__ = ["Association"]
+__all__ = ["Association", "Members"]
 
 # bytes of a name; suffixes and the identifier have to fit in the 255 that file systems allow
 LONGEST = 120
+
+
+@dataclass(frozen=True)
+class Members:
+    """The files of one product of an association file, by what they are.
+
+    Attributes
+    ----------
+    product : str
+        Root name of the product; never a path.
+    id : str
+        Association identifier ("c1001").
+    kinds : mapping of str to tuple of Path
+        "science", "psf", "background", "sourcecat" ... and the members of that kind, in their order.
+    path : Path
+        The association file.
+    pool : str
+        The pool it came from; written as ASNPOOL.
+    """
+
+    product: str
+    id: str
+    kinds: Mapping[str, tuple[Path, ...]]
+    path: Path
+    pool: str = ""
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], *, product: str | None = None) -> Members:
+        """Read an association file, the product of that name where it defines several; no member is opened.
+
+        Raises
+        ------
+        DataError
+            If the file isn't such JSON, has no or several products, or a product name with a path in it.
+        """
+        path = Path(path)
+        table = _load(path)
+        chosen = _choose(_products(table, path), product, path)
+        name = _safe_name(chosen.get("name"), "product name", path)
+        kinds = {kind: tuple(path.parent / one for one in names) for kind, names in _members(chosen, path).items()}
+        identifier = _safe_name(table.get("asn_id", "a0000"), "asn_id", path)
+        return cls(name, identifier, kinds, path, str(table.get("asn_pool") or ""))
+
+    @classmethod
+    def products(cls, path: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Names of the products that a file defines."""
+        return tuple(str(one.get("name")) for one in _products(_load(Path(path)), Path(path)))
+
+    def of(self, kind: str) -> tuple[Path, ...]:
+        """Members of a kind, none where there is none."""
+        return self.kinds.get(kind, ())
+
+    def need(self, kind: str, hint: str = "") -> None:
+        """Raise a DataError where there is no member of a kind; it tells what there is, and the way out."""
+        if self.of(kind):
+            return
+        found = ", ".join(f"{_shown(k) or 'no exptype'} x{len(names)}" for k, names in self.kinds.items()) or "none"
+        raise DataError(f"association {self.id!r} has no {kind!r} member (found: {found}){hint and '; ' + hint}")
+
+    def check(self, *kinds: str) -> None:
+        """Raise a DataError where members of these kinds don't exist; it names all of them."""
+        # unlike Path.is_file, this takes a name that no disk can hold for a missing file
+        missing = [_shown(p) for kind in kinds for p in self.of(kind) if not os.path.isfile(p)]
+        if missing:
+            raise DataError(f"association {self.id!r}: {len(missing)} member(s) missing: {', '.join(missing)}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,22 +131,12 @@ class Association:
             If the file isn't such JSON, has no or several products, no "science" or "psf" member, a product
             name with a path in it, or members that don't exist (all are named at once).
         """
-        path = Path(path)
-        table = _load(path)
-        chosen = _choose(_products(table, path), product, path)
-        name = _safe_name(chosen.get("name"), "product name", path)
-        kinds = _members(chosen, path)
-        asn = cls(
-            product=name,
-            id=_safe_name(table.get("asn_id", "a0000"), "asn_id", path),
-            science_paths=tuple(path.parent / member for member in kinds.get("science", ())),
-            reference_paths=tuple(path.parent / member for member in kinds.get("psf", ())),
-            path=path,
-            pool=str(table.get("asn_pool") or ""),
-            code=f"Association.read({str(path)!r}{'' if product is None else f', product={product!r}'})",
-        )
-        _check(asn, kinds)
-        return asn
+        found = Members.read(path, product=product)
+        found.need("psf", "give references with PSFStack.from_exposures(...)")
+        found.need("science")
+        found.check("science", "psf")
+        code = f"Association.read({str(found.path)!r}{'' if product is None else f', product={product!r}'})"
+        return cls(found.product, found.id, found.of("science"), found.of("psf"), found.path, found.pool, code)
 
     @cached_property
     def science(self) -> tuple[Exposure, ...]:
@@ -171,21 +226,6 @@ def _members(product: Mapping[str, Any], path: Path) -> dict[str, list[str]]:
             raise DataError(f"association {path}: a member needs 'expname' and 'exptype', found {member!a:.80}")
         kinds.setdefault(str(member.get("exptype", "")).lower(), []).append(name)
     return kinds
-
-
-def _check(asn: Association, kinds: Mapping[str, list[str]]) -> None:
-    found = ", ".join(f"{_shown(kind) or 'no exptype'} x{len(names)}" for kind, names in kinds.items()) or "none"
-    if not asn.reference_paths:
-        raise DataError(
-            f"association {asn.id!r} has no 'psf' member (found: {found}); "
-            "give references with PSFStack.from_exposures(...)"
-        )
-    if not asn.science_paths:
-        raise DataError(f"association {asn.id!r} has no 'science' member (found: {found})")
-    # unlike Path.is_file, this takes a name that no disk can hold for a missing file
-    missing = [_shown(p) for p in (*asn.science_paths, *asn.reference_paths) if not os.path.isfile(p)]
-    if missing:
-        raise DataError(f"association {asn.id!r}: {len(missing)} member(s) missing: {', '.join(missing)}")
 
 
 def _shown(name: object) -> str:

@@ -1,4 +1,4 @@
-"""The command line: `corontools demo`, `corontools coron3`, `corontools flicker` and `corontools lab`.
+"""The command line: `corontools demo`, `coron3`, `background`, `flicker` and `lab`.
 
 Exit status: 0 done, 1 the data or the disk don't allow it, 2 wrong usage, 130 interrupted.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # What computes is imported by the commands: `--help` answers at once.
+from corontools.cli_background import add_background, check_background, subtract_files
 from corontools.cli_flicker import add_flicker, check_flicker, clean_files
 from corontools.errors import DataError
 from corontools.folder import removed_on_failure, staged
@@ -85,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--out", type=Path, default=Path(DEMO_FOLDER), help=f"folder (default {DEMO_FOLDER})")
     demo.set_defaults(run=_demo, parser=demo)
     _add_coron3(commands, common)
-    add_flicker(commands, common).set_defaults(run=_flicker)
+    add_background(commands, common).set_defaults(run=_each_file, work=subtract_files, check=check_background)
+    add_flicker(commands, common).set_defaults(run=_each_file, work=clean_files, check=check_flicker)
     _add_lab(commands, common)
     return parser
 
@@ -134,8 +136,8 @@ def _add_lab(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _check_usage(args: argparse.Namespace) -> None:
     """An option of a step that is skipped, or of another choice, is a contradiction."""
-    if args.run is _flicker:
-        check_flicker(args)
+    if "check" in args:
+        args.check(args)
     for option, step in STEP_OF.items():
         if step in getattr(args, "skip", ()) and getattr(args, option) is not None:
             args.parser.error(f"--{option} belongs to the step {step}, which --skip leaves out")
@@ -165,9 +167,10 @@ def _coron3(args: argparse.Namespace) -> None:
     _reduce(asn, args, _options(asn, args), began=began, report=report, known={})
 
 
-def _flicker(args: argparse.Namespace) -> None:
+def _each_file(args: argparse.Namespace) -> None:
+    """A command that makes products of each file."""
     began = time.perf_counter()
-    rows, notes = clean_files(args)
+    rows, notes = args.work(args)
     for note in notes:
         _tell(f"note: {_one_line(note)}")
     _print_table(rows, time.perf_counter() - began)

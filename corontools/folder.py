@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,8 +15,12 @@ __all__ = ["removed_on_failure", "staged"]
 
 
 @contextmanager
-def staged(folder: str | os.PathLike[str], names: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
+def staged(
+    folder: str | os.PathLike[str], names: Sequence[str], *, overwrite: bool = False, optional: Collection[str] = ()
+) -> Iterator[Path]:
     """A folder whose files come into `folder` all together when the work is done, and never if it fails.
+
+    Each of the names has to be there then, but for those in `optional`.
 
     Raises
     ------
@@ -40,7 +44,8 @@ def staged(folder: str | os.PathLike[str], names: Sequence[str], *, overwrite: b
         with tempfile.TemporaryDirectory(prefix=".corontools-", dir=folder) as part:
             yield Path(part)
             for name in names:
-                (Path(part) / name).replace(folder / name)
+                if name not in optional or (Path(part) / name).exists():
+                    (Path(part) / name).replace(folder / name)
 
 
 @contextmanager

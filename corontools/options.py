@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 
-__all__ = ["count", "odd", "positive", "sigma"]
+__all__ = ["count", "number", "odd", "percent", "positive", "sigma"]
 
 
 def count(text: str) -> int:
@@ -35,4 +36,23 @@ def positive(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"a positive number is needed, found {text!r}")
+    return value
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"a number is needed, found {text!r}")
+    return value
+
+
+def percent(text: str) -> float:
+    """A number from 0 to 100."""
+    value = number(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"percent are 0 to 100, found {text!r}")
     return value

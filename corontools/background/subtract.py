@@ -23,6 +23,7 @@ __all__ = ["subtract"]
 def subtract(model: BackgroundModel, target: Exposure, *, propagate: bool, history: tuple[str, ...]) -> Exposure:
     """See `BackgroundModel.subtract_from`."""
     model._check(target)
+    _check_detector(model, target)
     reason = model.reason_against(target)
     if reason:
         return _left(model, target, "SKIPPED", reason, history)
@@ -51,12 +52,28 @@ def _on(model: BackgroundModel, target: Exposure) -> tuple[np.ndarray, np.ndarra
     err = None if given is None else np.full(image.shape, np.nan)
     flags = np.zeros(image.shape, np.uint32)
     image[here] = data[there]
+    _tell_of_the_rest(target, image[here].size / image.size, model.area)
     if err is not None and given is not None:
         err[here] = given[there]
     if model.dq is not None and not fitted:
         flags[here] = model.dq[there]
     flags[~np.isfinite(image)] |= np.uint32(DQ.DO_NOT_USE)
     return image, err, flags
+
+
+def _check_detector(model: BackgroundModel, target: Exposure) -> None:
+    mine, its = model.meta.detector, target.meta.detector
+    if model.kind == "average" and mine and its and mine != its:
+        raise DataError(f"{target._name} is of the detector {its}, the background exposures of {mine}; give its own")
+
+
+def _tell_of_the_rest(target: Exposure, covered: float, area: Area) -> None:
+    if covered < 1:
+        warnings.warn(
+            f"{target._name}: the background ({area}) covers {100 * covered:.3g} % of it; the rest is NaN with "
+            "DO_NOT_USE",
+            stacklevel=5,
+        )
 
 
 def _with_errors(made: Exposure, err: np.ndarray) -> Exposure:

@@ -107,13 +107,20 @@ def test_subarrays_and_full_frames_lie_where_they_are_on_the_detector(place):
     assert np.isnan(model.image[0, 65])
     assert model.dq[0, 65] == DQ.DO_NOT_USE
     target = ramp(50, 40, 30, 30)
-    made = model.subtract_from(target)
+    with pytest.warns(UserWarning, match="covers 44.4 % of it; the rest is NaN with DO_NOT_USE"):
+        made = model.subtract_from(target)
     covered = np.zeros((30, 30), bool)
     covered[:20, :20] = True
     np.testing.assert_allclose(made.data[covered], 0.0, atol=1e-9)
     assert np.isnan(made.data[~covered]).all()
     assert (made.dq[~covered] & DQ.DO_NOT_USE).all()
     assert not made.dq[covered].any()
+
+
+def test_backgrounds_of_another_detector_are_refused(make_nods, meta):
+    model = BackgroundModel.from_exposures([one.with_(meta=meta(DETECTOR="NRCALONG")) for one in make_nods(2)])
+    with pytest.raises(DataError, match="of the detector NIS, the background exposures of NRCALONG"):
+        model.subtract_from(make_nods(1)[0].with_(meta=meta(DETECTOR="NIS")))
 
 
 def test_bad_pixels_are_left_out_and_all_flags_combined(make_nods):
