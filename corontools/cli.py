@@ -114,6 +114,14 @@ def _add_coron3(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--box", type=odd, metavar="PX", help="bad pixels are filled from a box of this side (default 3)")
     add("--mask", type=Path, metavar="FILE", help="weight of the pixels in the alignment (default <science>_psfmask)")
     add("--skip", choices=SKIPPABLE, action="append", default=[], metavar="STEP", help=", ".join(SKIPPABLE))
+    add(
+        "--level",
+        type=positive,
+        metavar="PX",
+        nargs="?",
+        const=True,
+        help="bring all images to 0 beyond PX of the star",
+    )
     add("--report", action="store_true", help="write <product>_report.html as well")
     command.set_defaults(run=_coron3, parser=command)
 
@@ -238,6 +246,8 @@ def _options(asn: Association, args: argparse.Namespace) -> dict[str, Any]:
         keywords["klip"]["zones"] = args.zones
     given = {step: {k: v for k, v in words.items() if v is not None} for step, words in keywords.items()}
     options: dict[str, Any] = {step: words for step, words in given.items() if words}
+    if args.level is not None:
+        options["subtract_level"] = args.level is True or {"beyond": args.level}
     if args.mask is not None:
         from corontools.exposure import Exposure
 

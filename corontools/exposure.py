@@ -314,6 +314,45 @@ class Exposure:
             source=self.source and f"{self.source}.repair(box={box})",
         )
 
+    def subtract_level(self, *, beyond: float | None = None) -> Exposure:
+        """Bring every image to the level 0 far from the star: a scalar background for each integration.
+
+        The level is the median of the good pixels there without outliers, see `arrays.level.level`. Its error, the same
+        for all pixels of an image and small beside theirs, isn't added to `err`. S_BKDSUB is COMPLETE.
+
+        Parameters
+        ----------
+        beyond : float, optional
+            Px from the star; by default what is outside the largest circle around it that is inside the image.
+
+        Raises
+        ------
+        DataError
+            If these are groups of a ramp, or an integration has fewer than 100 good pixels there.
+
+        Examples
+        --------
+        >>> sky = np.random.default_rng(1).normal(7.0, 0.1, (2, 64, 64))
+        >>> abs(float(np.median(Exposure(sky).subtract_level(beyond=20).data))) < 0.01
+        True
+        """
+        from corontools.arrays.level import far_from, level
+
+        if self.data.ndim > 3:
+            raise DataError(f"{self._name}: a level is taken from images (y, x) or (n_int, y, x), found {self.shape}")
+        cube = self.cube
+        try:
+            found = level(cube.data, cube.good, where=far_from(self.data.shape[-2:], self.center, beyond))
+        except DataError as error:
+            raise DataError(f"{self._name}: {error}") from error
+        data = (cube.data - found.value[:, None, None]).astype(cube.data.dtype.newbyteorder("="))
+        given = "" if beyond is None else f"beyond={beyond!r}"
+        return self.with_(
+            data=data.reshape(self.data.shape),
+            meta=self.meta.with_cards({"S_BKDSUB": ("COMPLETE", "Background subtraction")}),
+            source=self.source and f"{self.source}.subtract_level({given})",
+        )
+
     def explore(self, **options: Any) -> Any:
         """Open the live view of the images in a notebook; see `corontools.widgets.ExposureExplorer`."""
         from corontools.widgets import explore  # late: data don't know their views, and scripts need none

@@ -109,6 +109,15 @@ class Meta:
         headers = [header for header in (self.science, self.primary) if header is not None]
         return next((header[key] for header in headers if _given(header, key)), None)
 
+    def with_cards(self, cards: Mapping[str, Any]) -> Meta:
+        """The same with cards in the primary header, each a value or (value, comment)."""
+        from astropy.io import fits
+
+        primary = fits.Header() if self.primary is None else fits.Header(self.primary, copy=True)
+        for key, value in cards.items():
+            primary[key] = value
+        return self.with_(primary=primary)
+
     @property
     def fwhm(self) -> float | None:
         """Width of the stellar core, lambda/D in pixels; None where filter or pixel scale is unknown."""

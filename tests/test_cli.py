@@ -189,6 +189,14 @@ def test_skipped_steps_leave_out_their_products(run, asn, tmp_path):
     assert not any(word in name for name in written for word in ("crfints", "contrast", "i2d"))
 
 
+def test_all_images_can_be_brought_to_one_level(run, tmp_path):
+    for i, (words, recorded) in enumerate([(("--level",), "()"), (("--level", 12), "(beyond=12.0)")]):
+        assert run("-o", tmp_path / str(i), "--modes", 2, "--skip", "combine", *words)[0] == 0
+        product = next((tmp_path / str(i)).glob("*_psfsub.fits"))
+        assert history(product).count(f".subtract_level{recorded}") == 2  # science and references
+        assert fits.getval(product, "S_BKDSUB") == "COMPLETE"
+
+
 def test_more_modes_than_references_are_noted_in_one_line(run, tmp_path):
     status, out, lines = run("-o", tmp_path, "--modes", 99, "--skip", "combine", "--skip", "contrast")
     assert status == 0

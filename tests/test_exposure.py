@@ -295,3 +295,27 @@ def test_position_angles_come_from_the_wcs(roll, parity):
     np.testing.assert_allclose((exposure.position_angles - roll + 180) % 360, 180, atol=1e-3)
     assert exposure.angles is None
     assert exposure.with_(angles=5.0).position_angles.tolist() == [5.0, 5.0]
+
+
+def test_a_level_is_taken_off_each_integration():
+    rng = np.random.default_rng(2)
+    data = rng.normal(0, 1.0, (3, 48, 48)).astype(np.float32)
+    data[0, 5, 5] = np.nan
+    offsets = np.array([5.0, -3.0, 100.0])
+    given = Exposure(
+        (data + offsets[:, None, None]).astype(np.float32), err=np.ones(data.shape), source="exposure('a')"
+    )
+    made = given.subtract_level(beyond=15)
+    assert made.data.dtype == np.float32
+    np.testing.assert_array_equal(np.isnan(made.data), np.isnan(data))
+    np.testing.assert_allclose(np.nanmean(given.data - made.data, axis=(1, 2)), offsets, atol=0.15)
+    assert made.source == "exposure('a').subtract_level(beyond=15)"
+    assert made.meta.card("S_BKDSUB") == "COMPLETE"
+    np.testing.assert_array_equal(made.err, given.err)
+    flat = Exposure(given.data[2]).subtract_level()
+    assert flat.shape == (48, 48)
+    assert abs(np.nanmedian(flat.data)) < 0.2
+    with pytest.raises(DataError, match="fewer than 100 good pixels there"):
+        given.subtract_level(beyond=100)
+    with pytest.raises(DataError, match="a level is taken from images"):
+        Exposure(np.ones((1, 2, 8, 8))).subtract_level()

@@ -37,8 +37,8 @@ __all__ = ["replay"]
 
 # what a history may call; a file's header is data, and nothing else in it is run
 VERBS = {
-    Exposure: {"select", "crop", "mask", "reject_outliers", "repair"},
-    PSFStack: {"mask", "reject_outliers", "repair", "select", "align_to"},
+    Exposure: {"select", "crop", "mask", "reject_outliers", "repair", "subtract_level"},
+    PSFStack: {"mask", "reject_outliers", "repair", "select", "subtract_level", "align_to"},
     AlignedRefs: {"select", "averaged", "unaligned", "inject", "klip", "as_science", "false_alarms"},
     KlipResult: {"at", "inject", "series", "contrast", "combine", "detection_map", "fit_companion"},
     ModeSeries: {"inject"},

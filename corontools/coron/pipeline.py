@@ -30,6 +30,7 @@ __all__ = ["Coron3", "coron3", "product_names"]
 
 METHODS: dict[str, Callable[..., Any]] = {
     "reject_outliers": Exposure.reject_outliers,
+    "subtract_level": Exposure.subtract_level,
     "repair": PSFStack.repair,
     "align_to": PSFStack.align_to,
     "klip": AlignedRefs.klip,
@@ -125,6 +126,7 @@ def coron3(
     *,
     psfmask: np.ndarray | Exposure | None = None,
     reject_outliers: Options = None,
+    subtract_level: Options = False,
     repair: Options = None,
     align_to: Options = None,
     klip: Options = None,
@@ -144,6 +146,8 @@ def coron3(
         science member, else a weight made from the data.
     reject_outliers, repair, align_to, klip, contrast, combine : mapping or False, optional
         E.g. ``klip={"modes": 20}``, ``align_to={"to": "first"}``, ``reject_outliers=False``.
+    subtract_level : mapping, True or False, optional
+        Bring science and references to the level 0 far from the star; left out by default.
 
     Returns
     -------
@@ -157,7 +161,7 @@ def coron3(
     """
     if not isinstance(asn, Association):
         asn = Association.read(asn)
-    given = (reject_outliers, repair, align_to, klip, contrast, combine)
+    given = (reject_outliers, subtract_level, repair, align_to, klip, contrast, combine)
     options = {step: {} if o in (None, True) else o for step, o in zip(STEPS, given, strict=True)}
     if options["klip"] is False:
         raise DataError("klip can't be skipped; use PSFStack and align_to for alignment alone")
@@ -166,8 +170,9 @@ def coron3(
     mask = asn.psfmask if psfmask is None else psfmask
     science = tuple(_cleaned(exposure, options) for exposure in asn.science)
     cleaned = _cleaned(PSFStack.from_asn(asn), options)
-    stack = cleaned if options["repair"] is False else cleaned.repair(**_keywords(options["repair"]))
-    klips = tuple(_subtracted(stack, target, mask, options) for target in science)
+    stack = _levelled(cleaned, options)
+    stack = stack if options["repair"] is False else stack.repair(**_keywords(options["repair"]))
+    klips = tuple(_subtracted(stack, _levelled(target, options), mask, options) for target in science)
     chosen = options["contrast"]
     contrasts = () if chosen is False else tuple(klip.contrast(**_keywords(chosen)) for klip in klips)
     combined = None if options["combine"] is False else _combined(klips, options)
@@ -201,6 +206,11 @@ def _cleaned(images: Cleanable, options: Mapping[str, Any]) -> Cleanable:
     return images if chosen is False else images.reject_outliers(**_keywords(chosen))
 
 
+def _levelled(images: Cleanable, options: Mapping[str, Any]) -> Cleanable:
+    chosen = options["subtract_level"]
+    return images if chosen is False else images.subtract_level(**_keywords(chosen))
+
+
 def _flagged(exposures: Sequence[Exposure], stack: PSFStack) -> tuple[Exposure, ...]:
     """The reference exposures with the flags that their integrations got in the stack."""
     ends = np.cumsum([exposure.n_int for exposure in exposures])
@@ -228,7 +238,8 @@ def _keywords(chosen: Any) -> dict[str, Any]:
 def _written(asn: Association, psfmask: np.ndarray | Exposure | None, options: Mapping[str, Any]) -> str:
     """The call of `coron3`, without what was left at its default."""
     mask = {} if psfmask is None else {"psfmask": psfmask}
-    changed = {step: chosen for step, chosen in options.items() if chosen is False or len(chosen)}
+    default = {"subtract_level": False}
+    changed = {step: chosen for step, chosen in options.items() if chosen != default.get(step, {})}
     return f"coron3({code_of(asn)}{''.join(f', {k}={code_of(v)}' for k, v in (mask | changed).items())})"
 
 

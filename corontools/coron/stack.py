@@ -139,6 +139,11 @@ class PSFStack(Result):
         return self._with_exposure(self.exposure.with_(dq=dq))
 
     @verb
+    def subtract_level(self, *, beyond: float | None = None) -> PSFStack:
+        """Bring every reference to the level 0 far from the star; see `Exposure.subtract_level`."""
+        return self._with_exposure(self.exposure.subtract_level(beyond=beyond))
+
+    @verb
     def repair(self, box: int = 3) -> PSFStack:
         """Fill bad pixels from good neighbours; see `Exposure.repair`."""
         return self._with_exposure(self.exposure.repair(box))

@@ -3,7 +3,8 @@ import warnings
 import numpy as np
 import pytest
 
-from corontools import DataError, coron3
+from corontools import Association, DataError, PSFStack, coron3, replay
+from corontools.arrays.level import far_from, level
 from corontools.simulate import tiny
 
 
@@ -52,6 +53,29 @@ def test_steps_are_configured_and_skipped_by_the_names_of_the_methods(asn):
     assert first.history[0].endswith("align_to={'to': 'first'}, klip={'modes': 3}, combine=False)")
     with pytest.raises(DataError, match="klip can't be skipped"):
         coron3(asn, klip=False)
+
+
+def test_science_and_references_can_be_brought_to_one_level(asn):
+    plain = coron3(asn, klip={"modes": 3}, combine=False)
+    made = coron3(asn, klip={"modes": 3}, combine=False, subtract_level={"beyond": 12.0})
+    assert made.history[0].endswith("subtract_level={'beyond': 12.0}, klip={'modes': 3}, combine=False)")
+    far = far_from(made.stack.exposure.shape[1:], made.stack.exposure.center, 12.0)
+    for before, after in ((plain.stack, made.stack), (plain.klips[0].aligned, made.klips[0].aligned)):
+        exposure = after.exposure if after is made.stack else after.target
+        given = before.exposure if after is made.stack else before.target
+        offset = given.data - exposure.data
+        assert np.nanmax(np.nanstd(offset, axis=(1, 2))) < 1e-4 * np.nanmax(np.abs(given.data))
+        assert np.nanmax(np.abs(level(exposure.data, exposure.good, where=far).value)) < 0.05
+    again = replay(made.history)
+    np.testing.assert_array_equal(again.klips[0].frames, made.klips[0].frames)
+    assert made.klips[0].target.meta.card("S_BKDSUB") == "COMPLETE"
+
+
+def test_klip_takes_out_a_level_by_itself(asn):
+    stack, target = PSFStack.from_asn(asn).repair(), Association.read(asn).science[0]
+    plain = stack.align_to(target, to="none").klip(3).frames
+    made = stack.subtract_level().align_to(target.subtract_level(), to="none").klip(3).frames
+    np.testing.assert_allclose(made, plain, atol=1e-4 * np.nanmax(np.abs(plain)))  # data are float32
 
 
 def test_the_psfmask_beside_the_science_is_used(result):
