@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -81,68 +82,116 @@ def fit_factor(
     >>> abs(found.value - 0.5) < 4 * found.err < 0.01
     True
     """
-    from corontools.arrays import _factor_kernels as kernels
-
-    usable = _usable(image, reference, variance, good)
-    s, b, weight, residual, below, above = np.empty((6, image.size))
-    index = np.empty(image.size, np.int64)
-    given, model, spread = (_flat(array) for array in (image, reference, variance))
-    n = kernels.gather(given, model, spread, usable.ravel(), s, b, weight, index)
+    fit = _Fit.begin(image, reference, variance, good)
     rms: list[float] = []
     last = math.inf
     for left in range(maxiter, -1, -1):
-        value = _ratio(s[:n], b[:n], weight[:n])
-        if not math.isfinite(value):
+        if not math.isfinite(fit.value):
             break
-        edges = _edges(s[:n], b[:n], value, outlier_percent)
-        square, *tails = kernels.residuals(s[:n], b[:n], value, *edges, residual, below, above)
-        rms.append(math.sqrt(square / n))
+        tails = fit.residuals(outlier_percent)
+        rms.append(math.sqrt(tails.square / fit.n))
         if not left:
             break
         if rms_stop > 0 and axis is not None:
-            now = _profile_rms(residual[:n], index[:n], image.shape, axis)
+            now = _profile_rms(fit.rest(fit.used), image.shape, axis)
             if math.isfinite(last) and (last - now) / last < rms_stop / 100:
                 break
             last = now
-        low = _low(residual[:n], below[: tails[0]], outlier_percent, 1)
-        high = -_low(residual[:n], above[: tails[1]], outlier_percent, -1)
-        n = kernels.keep(residual[:n], low, high, s, b, weight, index)
-    used = np.zeros(image.size, bool)
-    used[index[:n]] = True
-    under = float(weight[:n] @ b[:n])
-    return Factor(value, 1 / math.sqrt(under) if under > 0 else math.nan, tuple(rms), used.reshape(image.shape))
+        fit.reject(tails, outlier_percent)
+    err = 1 / math.sqrt(fit.under) if math.isfinite(fit.value) else math.nan
+    return Factor(fit.value, err, tuple(rms), fit.used.reshape(image.shape))
 
 
-def _usable(image: np.ndarray, reference: np.ndarray, variance: np.ndarray, good: np.ndarray) -> np.ndarray:
-    return good & np.isfinite(image) & np.isfinite(reference) & np.isfinite(variance) & (variance > 0)
+class _Tails(NamedTuple):
+    """Sum of the squares of all residuals; the lowest of them, and the highest times -1, with their places."""
+
+    square: float
+    below: np.ndarray
+    above: np.ndarray
+    places: tuple[np.ndarray, np.ndarray]
 
 
-def _ratio(s: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
-    under = float(weight @ b)
-    return float(weight @ s) / under if under > 0 else math.nan
+@dataclass
+class _Fit:
+    """Pixels that are left, and their sums."""
+
+    image: np.ndarray
+    reference: np.ndarray
+    variance: np.ndarray
+    used: np.ndarray
+    n: int
+    over: float
+    under: float
+
+    @classmethod
+    def begin(cls, image: np.ndarray, reference: np.ndarray, variance: np.ndarray, good: np.ndarray) -> _Fit:
+        from corontools.arrays import _factor_kernels as kernels
+
+        s, b, v = (_native(array).ravel() for array in (image, reference, variance))
+        used = np.empty(s.size, bool)
+        return cls(s, b, v, used, *kernels.begin(s, b, v, np.ascontiguousarray(good, bool).ravel(), used))
+
+    @property
+    def value(self) -> float:
+        return self.over / self.under if self.n and self.under > 0 else math.nan
+
+    def residuals(self, percent: float) -> _Tails:
+        """With more than `percent` of them in either tail, as a sample tells."""
+        from corontools.arrays import _factor_kernels as kernels
+
+        step = max(1, self.used.size // SAMPLE) | 1  # odd, so that it meets all columns
+        known = self.used[::step]
+        rest = self.image[::step][known] - self.value * self.reference[::step][known]
+        edges = _edges(rest, percent) if rest.size else (math.inf, -math.inf)
+        (below, above), places = np.empty((2, self.used.size)), np.empty((2, self.used.size), np.int64)
+        square, m, n = kernels.residuals(
+            self.image, self.reference, self.used, self.value, *edges, below, above, *places
+        )
+        return _Tails(square, below[:m], above[:n], (places[0, :m], places[1, :n]))
+
+    def rest(self, where: np.ndarray) -> np.ndarray:
+        """Residual of each pixel, NaN where it isn't wanted."""
+        out = np.full(where.shape, np.nan)
+        out[where] = self.image[where] - self.value * self.reference[where].astype(np.float64)
+        return out
+
+    def reject(self, tails: _Tails, percent: float) -> None:
+        """Leave out the lowest and highest percent of the residuals."""
+        from corontools.arrays import _factor_kernels as kernels
+
+        k = int((self.n - 1) * percent / 100)
+        places = tails.places
+        if min(tails.below.size, tails.above.size) > k + 1:
+            low, high = (_percentile(tail, self.n, percent) for tail in (tails.below, tails.above))
+        else:  # the sample misled
+            places = (np.flatnonzero(self.used), places[1][:0])
+            rest = self.rest(self.used)[places[0]]
+            low, high = float(np.percentile(rest, percent)), -float(np.percentile(rest, 100 - percent))
+        value = self.value
+        for part in places:
+            n, over, under = kernels.reject(
+                self.image, self.reference, self.variance, self.used, part, value, low, -high
+            )
+            self.n, self.over, self.under = self.n - n, self.over - over, self.under - under
 
 
-def _edges(s: np.ndarray, b: np.ndarray, value: float, percent: float) -> tuple[float, float]:
+def _edges(rest: np.ndarray, percent: float) -> tuple[float, float]:
     """Limits beyond which a sample of the residuals has more than `percent` at each end."""
-    step = max(1, s.size // SAMPLE)
-    rest = s[::step] - value * b[::step]
     low, high = np.percentile(rest, (min(2 * percent + 1, 100), max(99 - 2 * percent, 0)))
     return float(low), float(high)
 
 
-def _low(values: np.ndarray, tail: np.ndarray, percent: float, sign: int) -> float:
-    """Percentile as numpy's, of values times a sign; their tail has to be sorted alone if it is long enough."""
-    place = (values.size - 1) * percent / 100
+def _percentile(tail: np.ndarray, n: int, percent: float) -> float:
+    """Percentile, as numpy's, of n values of which the lowest are in `tail`: these alone have to be sorted."""
+    place = (n - 1) * percent / 100
     k = int(place)
-    if tail.size > k + 1:
-        tail.partition((k, k + 1))
-        return float(tail[k] + (place - k) * (tail[k + 1] - tail[k]))
-    return float(np.percentile(sign * values, percent))
+    tail.partition((k, k + 1))
+    return float(tail[k] + (place - k) * (tail[k + 1] - tail[k]))
 
 
-def _flat(array: np.ndarray) -> np.ndarray:
+def _native(array: np.ndarray) -> np.ndarray:
     """Values in the byte order of the machine."""
-    return np.ascontiguousarray(array, np.float64 if array.dtype.itemsize == 8 else np.float32).ravel()
+    return np.ascontiguousarray(array, np.float64 if array.dtype.itemsize == 8 else np.float32)
 
 
 def unmasked_traces(
@@ -159,10 +208,10 @@ def unmasked_traces(
     """
     from corontools.arrays import _factor_kernels
 
-    usable = _usable(image, reference, variance, good)
-    s, b, v = (_flat(array).reshape(image.shape) for array in (image, reference, variance))
-    length = min(LENGTH, image.shape[axis])
-    number, over, under = _factor_kernels.segment_sums(s, b, v, usable, axis, length)
+    turned = (array if axis == 1 else array.T for array in (image, reference, variance))
+    s, b, v = (_native(array) for array in turned)
+    length = min(LENGTH, s.shape[1])
+    number, over, under = _factor_kernels.segment_sums(s, b, v, good if axis == 1 else good.T, length)
     full = (number >= length / 2) & (under > 0)
     each, weight = over[full] / under[full], np.sqrt(under[full])
     if each.size < LENGTH:
@@ -195,10 +244,8 @@ def _rms(values: np.ndarray) -> float:
     return math.sqrt(float(values @ values) / values.size) if values.size else math.nan
 
 
-def _profile_rms(residual: np.ndarray, where: np.ndarray, shape: tuple[int, ...], axis: int) -> float:
-    """Rms of the median of the residual at each place along the dispersion."""
-    whole = np.full(shape, np.nan)
-    whole.ravel()[where] = residual
-    whole = whole if axis == 1 else whole.T
+def _profile_rms(residual: np.ndarray, shape: tuple[int, ...], axis: int) -> float:
+    """Rms of the median of the residual at each place along the dispersion; NaN are left out."""
+    whole = residual.reshape(shape) if axis == 1 else residual.reshape(shape).T
     profile = np.nanmedian(whole[:, np.isfinite(whole).any(axis=0)], axis=0)
     return _rms(profile)

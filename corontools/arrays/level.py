@@ -71,7 +71,7 @@ def level(images: np.ndarray, good: np.ndarray, *, where: np.ndarray) -> Level:
     value, err = np.empty(len(images)), np.empty(len(images))
     for i, image in enumerate(images):
         known = image[good[i] & where].astype(np.float64)
-        _, value[i], scatter = sigma_clipped_stats(known, sigma=SIGMA, maxiters=ROUNDS)
-        kept = np.count_nonzero(np.abs(known - value[i]) <= SIGMA * scatter)
-        err[i] = MEDIAN * scatter / np.sqrt(max(kept, 1))
+        _, middle, scatter = map(float, sigma_clipped_stats(known, sigma=SIGMA, maxiters=ROUNDS))
+        kept = int(np.count_nonzero(np.abs(known - middle) <= SIGMA * scatter))
+        value[i], err[i] = middle, MEDIAN * scatter / np.sqrt(max(kept, 1))
     return Level(value, err)
