@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import pytest
 from astropy.table import Table
 from ipywidgets.widgets.widget import _instances
 
-from corontools import Exposure, Meta, PSFStack, simulate
+from corontools import Exposure, Meta, PSFStack
 from corontools.arrays.register import Quality
 from corontools.arrays.shift import shift_image
 from corontools.coron import AlignedRefs
@@ -23,27 +21,28 @@ from corontools_widgets.references import short_names
 NASTY = "</script><img src=x onerror=alert(1)>"
 
 
-@lru_cache
-def tiny(to: str = "each") -> AlignedRefs:
-    sim = simulate.tiny()
-    return PSFStack.from_exposures(sim.references).align_to(sim.science[0], to=to)
+@pytest.fixture(scope="module")
+def aligned(scene) -> AlignedRefs:
+    return PSFStack.from_exposures(scene.references).align_to(scene.science[0], to="each")
 
 
 @pytest.fixture
-def view():
-    made = AlignmentExplorer(tiny())
+def view(aligned):
+    made = explore(aligned)
     yield made
     made.close()
 
 
-def opened(aligned):
-    return explore(aligned)
+@pytest.fixture(scope="module")
+def untouched(aligned):
+    """A view for tests that change nothing in it."""
+    made = explore(aligned)
+    yield made
+    made.close()
 
 
-def test_explore_opens_it():
-    view = opened(tiny())
-    assert isinstance(view, AlignmentExplorer)
-    view.close()
+def test_explore_opens_it(untouched):
+    assert isinstance(untouched, AlignmentExplorer)
 
 
 def test_the_images_of_a_pair_are_science_scaled_reference_and_their_differences(view):
@@ -132,25 +131,24 @@ def test_the_last_reference_stays(view):
         view.state.apply({"kept": [False] * 10})
 
 
-def test_choices_that_do_not_exist_change_nothing(view):
+def test_choices_that_do_not_exist_change_nothing(untouched):
     for choices in ({"reference": 10}, {"integration": 2}, {"frame": 4}, {"compare": 4}, {"kept": [True]}):
         with pytest.raises(DataError):
-            view.state.apply({"stretch": "log", **choices})
-    assert view.state.stretch == "asinh"
+            untouched.state.apply({"stretch": "log", **choices})
+    assert untouched.state.stretch == "asinh"
 
 
-def test_words_give_shift_scale_quality_and_rms(view):
-    rms, aligned = view.aligned.rms(), view.aligned
-    assert f"dx {aligned.shifts[0, 0, 0]:+.3f} ± {aligned.shift_errors[0, 0, 0]:.3f}" in view.text
-    assert "the fit is good" in view.text
-    assert f"{rms.before[0, 0]:.4g} before and {rms.after[0, 0]:.4g}" in view.text
+def test_words_give_shift_scale_quality_and_rms(untouched):
+    rms, aligned = untouched.aligned.rms(), untouched.aligned
+    assert f"dx {aligned.shifts[0, 0, 0]:+.3f} ± {aligned.shift_errors[0, 0, 0]:.3f}" in untouched.text
+    assert "the fit is good" in untouched.text
+    assert f"{rms.before[0, 0]:.4g} before and {rms.after[0, 0]:.4g}" in untouched.text
 
 
-def test_a_flagged_reference_is_told_in_words_and_marked():
-    aligned = tiny()
+def test_a_flagged_reference_is_told_in_words_and_marked(aligned):
     quality = np.array(aligned.quality)
     quality[:, 2] = Quality.POOR_FIT | Quality.NOT_CONVERGED
-    view = opened(aligned.with_(fit=aligned.fit._replace(quality=quality)))
+    view = explore(aligned.with_(fit=aligned.fit._replace(quality=quality)))
     view.state.reference = 2
     assert "did not converge and the fit explains less than half" in view.text
     assert view._strip.flagged == [2]
@@ -159,23 +157,22 @@ def test_a_flagged_reference_is_told_in_words_and_marked():
     view.close()
 
 
-def test_unaligned_references_and_a_fit_that_failed_are_shown():
-    view = opened(tiny("none"))
+def test_unaligned_references_and_a_fit_that_failed_are_shown(scene, aligned):
+    view = explore(PSFStack.from_exposures(scene.references).align_to(scene.science[0], to="none"))
     assert "not moved" in view.text
     assert np.isfinite(view.pane.cube[DIFFERENCE]).any()
     view.close()
-    aligned = tiny()
     shift = np.array(aligned.shifts)
     shift[:] = np.nan
     failed = aligned.fit._replace(shift=shift, quality=np.full((2, 10), int(Quality.TOO_FEW_PIXELS)))
-    view = opened(aligned.with_(fit=failed))
+    view = explore(aligned.with_(fit=failed))
     assert "too few good pixels" in view.text
     view.close()
 
 
-def test_one_reference_and_one_integration():
-    aligned = tiny().select([1])
-    view = opened(replace(aligned, target=aligned.target.select(0), fit=aligned.fit.mapped(lambda a: a[:1])))
+def test_one_reference_and_one_integration(aligned):
+    one = aligned.select([1])
+    view = explore(replace(one, target=one.target.select(0), fit=one.fit.mapped(lambda a: a[:1])))
     assert view.result.n_ref == 1
     assert "reference 0 of 1" in view.text
     view.close()
@@ -186,7 +183,7 @@ def test_a_reference_without_data_is_shown_as_such():
     frames = rng.normal(size=(3, 16, 16))
     frames[1] = np.nan
     stack = PSFStack.from_exposures([Exposure(frames)])
-    view = opened(stack.align_to(Exposure(rng.normal(size=(2, 16, 16))), to="none"))
+    view = explore(stack.align_to(Exposure(rng.normal(size=(2, 16, 16))), to="none"))
     view.state.reference = 1
     assert np.isnan(view.pane.cube[DIFFERENCE]).all()
     assert "\u2014" in view.text
@@ -212,17 +209,16 @@ def test_words_of_headers_stay_words(tmp_path):
     rng = np.random.default_rng(1)
     meta = Meta(target=NASTY, filename=NASTY, unit=NASTY)
     stack = PSFStack.from_exposures([Exposure(rng.normal(size=(3, 16, 16)), meta=meta)])
-    view = opened(stack.align_to(Exposure(rng.normal(size=(2, 16, 16)), meta=meta), to="none"))
+    view = explore(stack.align_to(Exposure(rng.normal(size=(2, 16, 16)), meta=meta), to="none"))
     assert "<img" not in view._words.value
     for suffix in (".svg", ".html"):
         assert "<img src=x" not in view.save(tmp_path / f"a{suffix}").read_text("utf-8")
     view.close()
 
 
-def test_closing_leaves_no_widget_and_changes_make_none():
-    gc.collect()
+def test_closing_leaves_no_widget_and_changes_make_none(aligned):
     before = len(_instances)
-    view = opened(tiny())
+    view = explore(aligned)
     opened_with = len(_instances)
     for i in range(400):
         choices = {"reference": i % 5, "integration": i % 2} if i % 10 == 0 else {"frame": i % 4}

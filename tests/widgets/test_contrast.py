@@ -31,14 +31,27 @@ def curve():
     return make_curve()
 
 
-@pytest.fixture
-def view(curve):
-    before = models()
-    view = ContrastExplorer(curve, name="10 modes")
+def opened():
+    view = ContrastExplorer(make_curve(), name="10 modes")
     view.add(make_curve(1, 0.5), name="40 modes")
+    return view
+
+
+@pytest.fixture
+def view():
+    before = models()
+    view = opened()
     yield view
     view.close()
     assert models() <= before
+
+
+@pytest.fixture(scope="module")
+def untouched():
+    """A view for tests that change nothing in it."""
+    view = opened()
+    yield view
+    view.close()
 
 
 def line(view, name):
@@ -148,8 +161,8 @@ def test_a_click_brings_a_curve_to_the_front(view, curve):
     assert view.state.front == "10 modes"
 
 
-def test_points_say_what_they_are(view, curve):
-    dots = view._entries["10 modes"].dots
+def test_points_say_what_they_are(untouched, curve):
+    dots = untouched._entries["10 modes"].dots
     i = int(np.flatnonzero(np.isfinite(curve.sigma(5).limit))[3])
     assert dots.names[3].startswith("10 modes: ")
     assert dots.names[3].endswith(f"at {curve.sep[i]:.3g}″")
@@ -223,17 +236,17 @@ def test_columns_are_found_by_their_names(tmp_path, text, sep, limit):
         ("t.csv", "\x00\x01\xff", "can't be read|no column"),
     ],
 )
-def test_a_table_that_cannot_be_used_says_why(view, tmp_path, name, text, found):
+def test_a_table_that_cannot_be_used_says_why(untouched, tmp_path, name, text, found):
     before = models()
     with pytest.raises(DataError, match=found):
-        view.add(write(tmp_path / name, text))
+        untouched.add(write(tmp_path / name, text))
     assert models() == before
-    assert view.names == ("10 modes", "40 modes")
+    assert untouched.names == ("10 modes", "40 modes")
 
 
-def test_a_missing_file_is_named(view, tmp_path):
+def test_a_missing_file_is_named(untouched, tmp_path):
     with pytest.raises(DataError, match=r"no file .*gone\.csv"):
-        view.add(tmp_path / "gone.csv")
+        untouched.add(tmp_path / "gone.csv")
 
 
 def test_a_table_in_memory_will_do(view):
@@ -241,10 +254,10 @@ def test_a_table_in_memory_will_do(view):
     assert line(view, "table").x.size == 2
 
 
-def test_curves_of_other_quantities_are_refused(view):
+def test_curves_of_other_quantities_are_refused(untouched):
     image = Exposure(np.ones((31, 31)), meta=META)
     with pytest.raises(DataError, match=r"in units of the star, the new one is in MJy/sr; .*normalize"):
-        view.add(measure(image, width=2, center="image"))
+        untouched.add(measure(image, width=2, center="image"))
 
 
 def test_files_hold_the_curves_that_are_shown(view, tmp_path, curve):
@@ -276,9 +289,9 @@ def data_of(page):
     return json.loads(re.search(r'<script type="application/json" id="ct-data">(.*?)</script>', page, re.S)[1])
 
 
-def test_the_page_holds_the_numbers_and_asks_nothing_of_any_network(view, curve, tmp_path):
-    page = view.save(tmp_path / "a.html").read_text(encoding="utf-8")
-    assert page == view.to_html()
+def test_the_page_holds_the_numbers_and_asks_nothing_of_any_network(untouched, curve, tmp_path):
+    page = untouched.save(tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page == untouched.to_html()
     assert re.findall(r"https?:[^'\"\s]*", page.replace("http://www.w3.org/2000/svg", "")) == []
     assert "default-src 'none'" in page
     (spec,) = data_of(page)["curves"]
@@ -286,8 +299,8 @@ def test_the_page_holds_the_numbers_and_asks_nothing_of_any_network(view, curve,
     np.testing.assert_allclose(np.array(spec["lines"][0]["x"], float), curve.sep, rtol=1e-4)
     np.testing.assert_allclose(np.array(spec["lines"][0]["y"], float), curve.sigma(5).limit, rtol=1e-4)
     assert (spec["kind"], spec["log_y"], spec["down_y"]) == ("several", True, False)
-    assert spec["y_limits"] == list(view._plot.y.limits)
-    assert view.result.code in html.unescape(page)
+    assert spec["y_limits"] == list(untouched._plot.y.limits)
+    assert untouched.result.code in html.unescape(page)
     assert "10 modes, 5-sigma limit (of the star): " in page
 
 
@@ -407,12 +420,11 @@ def test_many_changes_leave_no_models(view):
     assert len(models()) == before
 
 
-def test_the_choices_open_the_same_view_again(view, curve):
+def test_the_choices_open_the_same_view_again(view):
     view.state.apply({"level": 3.0, "unit": "px", "scale": "magnitude", "ring": 4, "hidden": ["40 modes"]})
     kept = view.state.to_dict()
     assert ContrastState.from_dict(kept).to_dict() == kept
-    other = ContrastExplorer(curve, name="10 modes")
-    other.add(make_curve(1, 0.5), name="40 modes")
+    other = opened()
     other.state.apply(kept)
     assert other.text == view.text
     assert other._read.value == view._read.value
@@ -435,10 +447,10 @@ def test_without_any_curve_there_is_no_table(view, tmp_path):
     assert not list(tmp_path.glob("*.csv"))
 
 
-def test_the_words_name_values_at_round_separations(view, curve):
+def test_the_words_name_values_at_round_separations(untouched, curve):
     value = np.interp(2.0, curve.sep, curve.sigma(5).limit)
-    assert f"at 2″ {value * 1e5:.3g}×10⁻⁵" in view.text
-    assert view.text.splitlines()[0] == "5σ contrast against separation (arcsec)"
+    assert f"at 2″ {value * 1e5:.3g}×10⁻⁵" in untouched.text
+    assert untouched.text.splitlines()[0] == "5σ contrast against separation (arcsec)"
 
 
 def test_a_published_curve_may_come_first(tmp_path):

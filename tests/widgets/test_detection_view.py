@@ -4,22 +4,14 @@ import numpy as np
 import pytest
 from astropy.table import QTable
 
-from corontools import DataError, PSFStack, replay
-from corontools.simulate import null
+from corontools import DataError, replay
 from corontools_widgets.detection import DetectionExplorer, DetectionState
 
 PLACE = (34.0, 20.0)
 
 
 @pytest.fixture(scope="module")
-def frames():
-    return null(3, 8, shape=48)
-
-
-@pytest.fixture(scope="module")
-def found(frames):
-    science, references = frames
-    klip = PSFStack.from_exposures([references]).align_to(science, to="none").klip(8)
+def found(klip):
     return klip.inject(80.0, position=PLACE).detection_map()
 
 

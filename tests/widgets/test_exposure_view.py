@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -116,7 +114,6 @@ def test_words_of_headers_stay_words(tmp_path):
 
 @pytest.mark.parametrize("n", [1, 5])
 def test_closing_leaves_no_widget_and_changes_make_none(n):
-    gc.collect()
     before = len(_instances)
     view = explore(make_exposure((n, 20, 24)))
     opened_with = len(_instances)

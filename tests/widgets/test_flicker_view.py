@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -43,18 +41,31 @@ def cleaner(exposure: Exposure | None = None, **given) -> FlickerCleaner:
     return FlickerCleaner(ramp() if exposure is None else exposure, axis=1, **given)
 
 
+@pytest.fixture(scope="module")
+def given():
+    return cleaner()
+
+
 @pytest.fixture
-def view():
-    made = cleaner().explore()
+def view(given):
+    made = given.explore()
     yield made
     made.close()
 
 
-def test_explore_opens_it_and_nothing_is_changed(view):
-    assert isinstance(view, FlickerExplorer)
-    assert view.result is view.cleaner
-    assert "text/html" in view._repr_mimebundle_()
-    assert view.place == (0, 1)
+@pytest.fixture(scope="module")
+def untouched(given):
+    """A view for tests that change nothing in it."""
+    made = given.explore()
+    yield made
+    made.close()
+
+
+def test_explore_opens_it_and_nothing_is_changed(untouched):
+    assert isinstance(untouched, FlickerExplorer)
+    assert untouched.result is untouched.cleaner
+    assert "text/html" in untouched._repr_mimebundle_()
+    assert untouched.place == (0, 1)
 
 
 def test_the_images_are_those_of_the_correction(view):
@@ -66,15 +77,15 @@ def test_the_images_are_those_of_the_correction(view):
     np.testing.assert_allclose(view.pane.cube, [view.image(i) for i in range(3)], atol=1e-6)
 
 
-def test_the_levels_are_the_means_of_the_pixels_that_were_fitted_to(view):
-    fitted = view.shown.fitted
-    np.testing.assert_allclose(view.shown.levels.after, np.nanmean(fitted.residual, axis=1), atol=1e-5)
+def test_the_levels_are_the_means_of_the_pixels_that_were_fitted_to(untouched):
+    fitted = untouched.shown.fitted
+    np.testing.assert_allclose(untouched.shown.levels.after, np.nanmean(fitted.residual, axis=1), atol=1e-5)
     expected = np.nanmean(fitted.residual, axis=1) + fitted.noise[:, 0]
-    np.testing.assert_allclose(view.shown.levels.before, expected, atol=1e-5)
-    assert np.nanstd(view.shown.levels.after) < 0.4 * np.nanstd(view.shown.levels.before)
-    np.testing.assert_array_equal(view.shown.psd.after, view.result.psd.after)
-    np.testing.assert_array_equal(view.profile._before.y, view.shown.levels.before)
-    np.testing.assert_array_equal(view.spectrum._after.x, view.result.psd.frequency)
+    np.testing.assert_allclose(untouched.shown.levels.before, expected, atol=1e-5)
+    assert np.nanstd(untouched.shown.levels.after) < 0.4 * np.nanstd(untouched.shown.levels.before)
+    np.testing.assert_array_equal(untouched.shown.psd.after, untouched.result.psd.after)
+    np.testing.assert_array_equal(untouched.profile._before.y, untouched.shown.levels.before)
+    np.testing.assert_array_equal(untouched.spectrum._after.x, untouched.result.psd.frequency)
 
 
 def test_every_choice_is_in_the_result_and_its_code_makes_it_again(view):
@@ -216,10 +227,10 @@ def test_the_median_of_integrations_is_subtracted_from_every_group():
         ({"nonsense": 1}, "nonsense"),
     ],
 )
-def test_choices_that_cannot_be_are_refused_by_name(view, choice, words):
+def test_choices_that_cannot_be_are_refused_by_name(untouched, choice, words):
     with pytest.raises(DataError, match=words):
-        view.state.apply(choice)
-    assert view.result is view.cleaner
+        untouched.state.apply(choice)
+    assert untouched.result is untouched.cleaner
 
 
 def test_methods_that_an_exposure_does_not_have_are_refused():
@@ -312,7 +323,6 @@ def test_a_large_image_is_sent_by_means_and_fitted_whole():
 @pytest.mark.parametrize("n_int", [1, 2])
 def test_closing_leaves_no_widget_and_changes_make_none(n_int):
     made = cleaner(ramp(n_int))
-    gc.collect()
     before = len(_instances)
     view = explore(made)
     opened_with = len(_instances)

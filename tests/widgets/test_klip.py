@@ -9,17 +9,11 @@ import pytest
 from ipywidgets.widgets import widget as registry
 
 from corontools import DataError, Exposure, PSFStack, Zones, replay
-from corontools.simulate import null, tiny
+from corontools.simulate import null
 from corontools_widgets.klip import CURSOR, SOURCE, KLModeExplorer
 from corontools_widgets.reduction import Choice, Reduction
 
 EVIL = "</script><img src=x onerror=alert(1)>"
-
-
-@pytest.fixture(scope="module")
-def klip():
-    science, references = null(3, 8, shape=48)
-    return PSFStack.from_exposures([references]).align_to(science, to="none").klip(8)
 
 
 @pytest.fixture
@@ -264,11 +258,10 @@ def test_a_choice_without_zones_of_its_own_takes_those_of_the_result(klip):
     assert "zones=Zones.annuli([2.0, 15.0], sectors=1)" in reduction.code(Choice(dropped=(0,)), 2)
 
 
-def test_a_view_lives_on_when_its_files_are_gone(tmp_path):
-    sim = tiny()
-    sim.write(tmp_path)
-    files = sorted(tmp_path.glob("*_calints.fits"))
-    science, *references = (Exposure.read(file) for file in files[:1] + files[2:4])
+def test_a_view_lives_on_when_its_files_are_gone(scene, tmp_path):
+    exposures = (scene.science[0], *scene.references[:2])
+    files = [one.save(tmp_path / one.meta.filename) for one in exposures]
+    science, *references = (Exposure.read(file) for file in files)
     klip = PSFStack.from_exposures(references).align_to(science).klip(2)
     for file in files:
         file.unlink()

@@ -10,8 +10,10 @@ import math
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,17 +151,27 @@ def test_a_page_of_few_words_holds_no_empty_parts():
     assert not tags.attributes("details")
 
 
-def node(source: str) -> object:
-    """Value of a JavaScript expression in which `m` is the module of the ticks."""
+@pytest.fixture(scope="module")
+def node() -> Iterator[Callable[[str], Any]]:
+    """Function that gives the value of a JavaScript expression in which `m` is the module of the ticks."""
     runner = shutil.which("node")
     if runner is None:
         pytest.skip("no node on the path")
     module = resources.files(standalone.__package__).joinpath("ticks.js").read_bytes()
     uri = "data:text/javascript;base64," + base64.b64encode(module).decode()
-    program = f"const m = await import({json.dumps(uri)}); console.log(JSON.stringify({source}));"
-    done = subprocess.run([runner, "--input-type=module"], input=program, text=True, capture_output=True, check=False)
-    assert not done.stderr
-    return json.loads(done.stdout)
+    program = f"""
+        import {{ createInterface }} from "node:readline";
+        import * as m from "{uri}";
+        for await (const line of createInterface(process.stdin)) console.log(JSON.stringify(eval(line)));
+    """
+    command = [runner, "--input-type=module", "--eval", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def value(source: str) -> Any:
+            print(source, file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield value
 
 
 def ranges(log: bool) -> list[tuple[float, float, int]]:
@@ -170,7 +182,7 @@ def ranges(log: bool) -> list[tuple[float, float, int]]:
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_ticks_are_those_of_the_static_figures(log):
+def test_ticks_are_those_of_the_static_figures(node, log):
     asked = ranges(log)
     python = [(log_ticks if log else linear_ticks)(*ask) for ask in asked]
     found = node(f"{json.dumps(asked)}.map((a) => m.{'logTicks' if log else 'linearTicks'}(...a))")
@@ -181,13 +193,13 @@ def test_ticks_are_those_of_the_static_figures(log):
         assert len(theirs["minor"]) == pytest.approx(len(ours.minor), abs=0), ask
 
 
-def test_numbers_of_modes_have_whole_ticks():
+def test_numbers_of_modes_have_whole_ticks(node):
     ticks = node("m.linearTicks(0.9, 3.1, 8, true)")
     assert ticks["labels"] == ["1", "2", "3"]
     assert ticks["minor"] == []
 
 
-def test_numbers_in_the_read_out_keep_their_width():
+def test_numbers_in_the_read_out_keep_their_width(node):
     written = node("[0.5, -2e-6, 123456, 0, 12345678, null].map((v) => m.raised(m.number(v, 3)))")
     assert written == ["0.500", "−2.00×10⁻⁶", "1.23×10⁵", "0.00", "1.23×10⁷", "—"]
     assert math.isclose(node("m.tickStep(0, 33, 5)[1]"), 1)

@@ -30,14 +30,16 @@ def column(*children: ipywidgets.Widget) -> ipywidgets.VBox:
 
 def words(text: str = "", *, tag: str = "span", **layout: str) -> ipywidgets.HTML:
     """A line of text, broken anywhere if need be; whatever it holds is shown as it is, never read as markup."""
-    made = ipywidgets.HTML(layout=ipywidgets.Layout(**layout))
-    say(made, text, tag=tag)
-    return made
+    return ipywidgets.HTML(_wrapped(text, tag), layout=layout)
 
 
 def say(widget: ipywidgets.HTML, text: str, *, tag: str = "span") -> None:
     """Change the words of a line made by `words`."""
-    widget.value = f'<{tag} style="overflow-wrap:anywhere">{escape(text)}</{tag}>'
+    widget.value = _wrapped(text, tag)
+
+
+def _wrapped(text: str, tag: str) -> str:
+    return f'<{tag} style="overflow-wrap:anywhere">{escape(text)}</{tag}>'
 
 
 def story(text: str) -> str:

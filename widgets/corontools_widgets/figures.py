@@ -147,6 +147,7 @@ class PlotAxis:
         self.reading = reading
         self.panned: Callable[[], Any] | None = None
         self._setting = False
+        self._shown: tuple[float, float, Reading] | None = None
         self._length, self._upright = length, side == "left"
         self._scales: dict[bool, Any] = {}
         self.scale = self._scale(reading.log)
@@ -168,7 +169,10 @@ class PlotAxis:
 
     def show(self, low: float, high: float, reading: Reading | None = None) -> None:
         """Set the ends (data values), and how the axis is read; ticks follow."""
-        self.reading = reading or self.reading
+        wanted = float(low), float(high), reading or self.reading
+        if wanted == self._shown and wanted[:2] == self.limits:  # the browser may have moved the ends
+            return
+        self._shown, self.reading = wanted, wanted[2]
         self.scale = self._scale(self.reading.log)
         self._setting = True
         with self.scale.hold_sync():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -94,12 +95,13 @@ class KLModeExplorer(ModeView):
         series = self._reduction.series(self.state.choice)
         self.reading = SeriesReading(series, self.look_at(klip.target), self.state.level, star_flux)
         self._problem, self._busy, self._dragging = "", False, False
+        self._recovery = lru_cache(1)(_recovery)  # the same for all steps of the slider
         self._settle, self._words_follow = Later(self._settled, SETTLES), Later(self._follow_modes)
         self.take(self._made_pane(), {"limits": self._automatic_scale.limits})
         self._make_plots()
         self._lay_out()
         self._join()
-        self._show_all()
+        self._show_others()
 
     # -- what it amounts to ------------------------------------------------------------------------------------------
 
@@ -365,16 +367,17 @@ class KLModeExplorer(ModeView):
             self.pane.frame = self.index
         finally:
             self._busy = False
-        self._show_all()
+        self._show_curves()
+        self._show_others()
         if self._tabs.selected_index in (0, 1):
             self._reduction.prepare(self.state.choice)
 
     # -- what is shown -----------------------------------------------------------------------------------------------
 
-    def _show_all(self) -> None:
+    def _show_others(self) -> None:
+        """All but the curves."""
         self.state.n_frames = len(self.series)
         self._mark_choice()
-        self._show_curves()
         self._show_tracks()
         for panel in (self._zones, self._references, self._companion):
             panel.show()
@@ -421,11 +424,11 @@ class KLModeExplorer(ModeView):
         series = self._reduction.without_source(self.state.choice)
         part = series.klip.series([self.modes]) if self._dragging else series
         at = int(np.argmin(np.abs(part.modes - self.modes)))
-        found, kept = flux + float(part.flux_at((x, y))[at]), float(part.throughput_at((x, y))[at])
+        found, kept = (float(values[at]) for values in self._recovery(part, (x, y)))
         reading = self.reading
         return (
             f"at {reading.sep_of((x, y)):.2f}{reading.unit}: injected {reading.flux(flux)}, "
-            f"recovered {reading.flux(found)}; {100 * kept:.0f} % of it is left by {self.modes} modes"
+            f"recovered {reading.flux(flux + found)}; {100 * kept:.0f} % of it is left by {self.modes} modes"
         )
 
     def flux_unit(self) -> float:
@@ -455,6 +458,11 @@ class KLModeExplorer(ModeView):
             for name, (x, y) in self.followed.items()
             if name != CURSOR
         ]
+
+
+def _recovery(series: ModeSeries, place: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Flux at (x, y), and the part of a companion's that is left, for every mode count."""
+    return series.flux_at(place), series.throughput_at(place)
 
 
 def _places(klip: KlipResult, companions: Sequence[Any]) -> dict[str, tuple[float, float]]:

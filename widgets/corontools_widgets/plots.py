@@ -259,7 +259,8 @@ class ModeTrack:
 
     def show(self, modes: Sequence[int], tracks: Mapping[str, ArrayLike], *, current: int) -> None:
         """Draw these tracks, and no others."""
-        gone = [name for name in self._tracks if name not in tracks or len(modes) != len(self.modes)]
+        other = not np.array_equal(modes, self.modes)
+        gone = [name for name in self._tracks if other or name not in tracks]
         self._current = 0  # there in any case, while the tracks change one by one
         for name in gone:
             self.drop(name)
@@ -271,6 +272,8 @@ class ModeTrack:
     def set(self, name: str, values: ArrayLike) -> None:
         """Draw values, one a mode count, under a name: a new track, or other values of one that is there."""
         row = floats(values)
+        if name in self._tracks and np.array_equal(self._tracks[name][0], row, equal_nan=True):
+            return
         _, line, dots = self._tracks.get(name) or self._new(row)
         self.plot.move(line, self.modes, row)
         texts = [self._point(name, mode, value) for mode, value in zip(self.modes, row, strict=True)]

@@ -68,6 +68,7 @@ class ViewState(HasTraits):
 
     def __init__(self, **choices: Any) -> None:
         super().__init__()
+        self._choices = dict(sorted(self.traits().items()))
         self._past: deque[dict[str, Any]] = deque(maxlen=HISTORY)
         self._future: list[dict[str, Any]] = []
         self._last, self._drag = ("", -math.inf), ""
@@ -107,7 +108,7 @@ class ViewState(HasTraits):
 
     def to_dict(self) -> dict[str, Any]:
         """All choices as plain values that JSON can hold."""
-        return {name: _plain(getattr(self, name)) for name in sorted(self.trait_names())}
+        return {name: _plain(getattr(self, name)) for name in self._choices}
 
     @classmethod
     def from_dict(cls, choices: Mapping[str, Any]) -> Self:
@@ -131,15 +132,15 @@ class ViewState(HasTraits):
             As `from_dict`.
         """
         choices = _named(choices)
-        unknown = sorted(set(choices) - set(self.trait_names()))
+        unknown = sorted(set(choices) - set(self._choices))
         if unknown:
-            known = ", ".join(sorted(self.trait_names()))
+            known = ", ".join(self._choices)
             raise DataError(f"a {type(self).__name__} has no {', '.join(map(repr, unknown))}; it has {known}")
-        traits, self._drag = self.traits(), drag
+        self._drag = drag
         try:
             with self.hold_trait_notifications():  # rolls back what an error leaves half done
                 for name, value in choices.items():
-                    setattr(self, name, tuple(value) if isinstance(traits[name], Tuple) else value)
+                    setattr(self, name, tuple(value) if isinstance(self._choices[name], Tuple) else value)
         except (TraitError, TypeError) as error:
             raise DataError(str(error)) from error
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ __all__ = ["View", "close_widget"]
 
 # how a method writes a file: it gets the path to write to
 Writer = Callable[[Path], None]
+
+HOLDS = (ipywidgets.Widget, list, tuple, dict)  # what may be or hold a widget
 
 
 class View:
@@ -181,18 +183,14 @@ def close_widget(widget: ipywidgets.Widget) -> None:
 
 
 def _collect(value: Any, found: dict[int, ipywidgets.Widget]) -> None:
-    if isinstance(value, ipywidgets.Widget):
-        if id(value) not in found:
-            found[id(value)] = value
-            for name in value.keys:
-                _collect(getattr(value, name), found)
+    if id(value) in found:
         return
-    for item in _items(value):
-        _collect(item, found)
-
-
-def _items(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        yield from value
+    items = value
+    if isinstance(value, ipywidgets.Widget):
+        found[id(value)] = value
+        items = [getattr(value, name) for name in value.keys]
     elif isinstance(value, dict):
-        yield from value.values()
+        items = value.values()
+    for item in items:
+        if isinstance(item, HOLDS):
+            _collect(item, found)
