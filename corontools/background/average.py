@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from corontools.arrays.combine import Combined, Rejection, combine, excess_scatter
+from corontools.arrays.rejected import rejected
 from corontools.background.place import Area
 from corontools.dq import DQ
 from corontools.errors import DataError
@@ -20,7 +21,7 @@ from corontools.exposure import Exposure
 from corontools.meta import Meta
 from corontools.progress import progress
 
-__all__ = ["Average", "Choice", "average"]
+__all__ = ["Average", "Choice", "Stack", "average", "stack"]
 
 # values of a block, of all images together
 BLOCK = 1 << 20
@@ -47,10 +48,15 @@ class Choice:
 
     def combined(self, values: Any, errors: Any, flags: Any, excess: float) -> Combined:
         """Mean of images (n, y, x)."""
+        return combine(values, errors, flags, **self._rule(excess))
+
+    def rejected(self, values: Any, errors: Any, flags: Any, excess: float) -> np.ndarray:
+        """Values (n, y, x) that `combined` leaves out."""
+        return rejected(values, errors, flags, **self._rule(excess))
+
+    def _rule(self, excess: float) -> dict[str, Any]:
         limit = max(1.0, excess) if math.isfinite(excess) else 1.0
-        return combine(
-            values, errors, flags, reject=self.reject, sigma=self.sigma, maxiters=self.maxiters, excess=limit
-        )
+        return {"reject": self.reject, "sigma": self.sigma, "maxiters": self.maxiters, "excess": limit}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,17 +100,29 @@ class Average:
     excess: float
 
 
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Exposures on the area of their mean.
+
+    Attributes
+    ----------
+    images : ndarray, shape (n, y, x)
+        NaN where an exposure has no pixel; of rateints the mean over integrations.
+    rejected : ndarray of bool, shape (n, y, x)
+        Values that could be used and were left out.
+    names : tuple of str
+        Of each exposure.
+    """
+
+    images: np.ndarray
+    rejected: np.ndarray
+    names: tuple[str, ...]
+
+
 def average(exposures: Sequence[Exposure | str | os.PathLike[str]], choice: Choice) -> Average:
     """See `BackgroundModel.from_exposures`."""
-    if isinstance(exposures, Exposure | str | os.PathLike) or not len(exposures):
-        raise DataError("give a list of one or more background exposures (or FITS files)")
-    layers: list[Layer] = []
-    with progress(exposures, "background", "exposure") as each:
-        for given in each:
-            layers.append(_layer(given, choice))
-            _check_unit(layers[0].meta, layers[-1].meta)
-    layers = _placed(layers)
-    area = functools.reduce(Area.union, (layer.area for layer in layers))
+    layers = _layers(exposures, choice)
+    area = _whole(layers)
     excess = _excess_between(layers, area)
     image, err, dq, count = _mean(layers, area, choice, excess)
     if not count.any():
@@ -113,6 +131,20 @@ def average(exposures: Sequence[Exposure | str | os.PathLike[str]], choice: Choi
     tilts = tuple(t for layer in layers if (t := tilt(layer.meta)) is not None)
     known = _errors_known(layers)
     return Average(image, err, dq, count, area, layers[0].meta, tilts, excess if known else math.nan)
+
+
+def stack(exposures: Sequence[Exposure | str | os.PathLike[str]], choice: Choice) -> Stack:
+    """See `BackgroundModel.stack`."""
+    layers = _layers(exposures, choice)
+    area = _whole(layers)
+    known, excess = _errors_known(layers), _excess_between(layers, area)
+    shape = (len(layers), area.ny, area.nx)
+    images = np.empty(shape, np.result_type(np.float32, *(layer.data.dtype for layer in layers)))
+    rejected = np.empty(shape, bool)
+    for block, values, errors, flags in _parts(layers, area, images.dtype):
+        images[:, block] = values
+        rejected[:, block] = choice.rejected(values, errors if known else None, flags, excess)
+    return Stack(images, rejected, tuple(layer.meta.filename or layer.meta.title for layer in layers))
 
 
 def tilt(meta: Meta) -> tuple[float, float] | None:
@@ -127,6 +159,23 @@ def _check_unit(first: Meta, other: Meta) -> None:
             f"unit differs: {first.filename or first.title} has {first.unit}, {other.filename or other.title} has "
             f"{other.unit}; convert one of them"
         )
+
+
+def _layers(exposures: Sequence[Exposure | str | os.PathLike[str]], choice: Choice) -> list[Layer]:
+    """Exposures as images whose places are known as far as can be."""
+    if isinstance(exposures, Exposure | str | os.PathLike) or not len(exposures):
+        raise DataError("give a list of one or more background exposures (or FITS files)")
+    layers: list[Layer] = []
+    with progress(exposures, "background", "exposure") as each:
+        for given in each:
+            layers.append(_layer(given, choice))
+            _check_unit(layers[0].meta, layers[-1].meta)
+    return _placed(layers)
+
+
+def _whole(layers: Sequence[Layer]) -> Area:
+    """The smallest area that holds all of them."""
+    return functools.reduce(Area.union, (layer.area for layer in layers))
 
 
 def _placed(layers: Sequence[Layer]) -> list[Layer]:
@@ -179,17 +228,25 @@ def _mean(
     kind = np.result_type(*(layer.data.dtype for layer in layers))
     image, err, dq, count = _empty((area.ny, area.nx), kind)
     known = _errors_known(layers)
-    for block in _blocks(area.ny, len(layers) * area.nx):
-        part = Area(area.x, area.y + block.start, area.nx, block.stop - block.start)
-        shape = (len(layers), part.ny, part.nx)
-        values, errors = np.full(shape, np.nan, image.dtype), np.full(shape, np.nan, image.dtype)
-        flags = np.zeros(shape, np.uint32)
-        for i, layer in enumerate(layers):
-            _place(layer, part, values[i], errors[i], flags[i])
+    for block, values, errors, flags in _parts(layers, area, image.dtype):
         found = choice.combined(values, errors if known else None, flags, excess)
         _store((image, err, dq, count), block, found, 1.0 if known else excess)
     dq[count == 0] |= np.uint32(DQ.DO_NOT_USE)
     return image, err if np.isfinite(err).any() else None, dq, count
+
+
+def _parts(
+    layers: Sequence[Layer], area: Area, kind: Any
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows of the area, and what all layers have there: values, errors and flags, (n, y, x)."""
+    for block in _blocks(area.ny, len(layers) * area.nx):
+        part = Area(area.x, area.y + block.start, area.nx, block.stop - block.start)
+        shape = (len(layers), part.ny, part.nx)
+        values, errors = np.full(shape, np.nan, kind), np.full(shape, np.nan, kind)
+        flags = np.zeros(shape, np.uint32)
+        for i, layer in enumerate(layers):
+            _place(layer, part, values[i], errors[i], flags[i])
+        yield block, values, errors, flags
 
 
 def _errors_known(layers: Sequence[Layer]) -> bool:

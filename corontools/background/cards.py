@@ -47,7 +47,7 @@ def rows(model: BackgroundModel) -> list[tuple[str, str]]:
 def _factor(fitted: FactorFit) -> list[tuple[str, str]]:
     found = [("background pixels", f"{100 * fitted.good_fraction:.1f} %")]
     if not fitted.failed:
-        found.append(("factor", f"{fitted.scale:.6g} +- {fitted.scale_err:.2g}"))
+        found.append(("factor", f"{fitted.scale:.6g}{_error(fitted.scale_err)}"))
         found.append(("rms", ", ".join(f"{rms:.4g}" for rms in fitted.rms)))
     return found
 
@@ -56,9 +56,14 @@ def _template(fitted: TemplatesFit, n: int) -> list[tuple[str, str]]:
     sides = zip(("left", "right"), fitted.scale, fitted.scale_err, strict=True)
     return [
         ("template", f"{fitted.index} (of 0 to {n - 1})"),
-        *((f"scale {side}", f"{scale:.5f} +- {err:.2g}") for side, scale, err in sides),
+        *((f"scale {side}", f"{scale:.5f}{_error(err)}") for side, scale, err in sides),
         ("fitted to", f"{100 * fitted.good_fraction:.1f} % of the pixels"),
     ]
+
+
+def _error(err: float) -> str:
+    """Of a scale; one that was set by hand has none."""
+    return f" +- {err:.2g}" if np.isfinite(err) else ""
 
 
 def pictures(model: BackgroundModel) -> Sequence[Any]:

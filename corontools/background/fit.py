@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +15,14 @@ from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure, readonly
 
-__all__ = ["FactorFit", "TemplatesFit", "fit_reference", "fit_soss"]
+__all__ = ["FactorFit", "TemplatesFit", "by_hand", "fit_reference", "fit_soss"]
 
 # part of the image that has to be background
 LEAST = 0.05
 # rows of a full SOSS subarray that SUBSTRIP96 covers
 ROWS_96, ROWS_256 = slice(10, 106), 256
 WIDTH = 2048
+BY_HAND = "scale set by hand"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class FactorFit:
     Attributes
     ----------
     scale, scale_err : float
-        NaN where the fit failed.
+        NaN where the fit failed; the error of a scale that was set by hand is NaN, too.
     rms : tuple of float
         Of the residual before each rejection, and at the end.
     mask : ndarray of bool, shape (y, x)
@@ -42,6 +45,9 @@ class FactorFit:
         Why there is no factor; else "".
     notes : tuple of str
         What was noticed.
+    outlier_percent, rms_stop : float
+    maxiter : int
+        How it was fitted.
     """
 
     scale: float
@@ -52,6 +58,9 @@ class FactorFit:
     good_fraction: float
     failed: str = ""
     notes: tuple[str, ...] = ()
+    outlier_percent: float = 1.0
+    rms_stop: float = 0.0
+    maxiter: int = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +72,17 @@ class TemplatesFit:
     index : int
         Number of the template.
     scale, scale_err : (float, float)
-        Left, right.
+        Left, right; the errors of scales that were set by hand are NaN.
     rms : tuple of float
-        Of each template: rms of the residual of the darkest blocks, left and right added.
+        Of each template: rms of the residual of the darkest blocks, left and right added; NaN where it wasn't fitted.
     mask : ndarray of bool, shape (y, x)
         Pixels that tell the scales.
     column : ndarray of int, shape (y,)
         First column right of the jump, of each row.
     image, err : ndarray, shape (y, x)
-        The scaled template, and what the errors of the scales make of it.
+        The scaled template, and what the errors of the scales make of it (None where they aren't known).
+    source_percentile : float
+        How it was fitted.
     """
 
     index: int
@@ -81,9 +92,10 @@ class TemplatesFit:
     mask: np.ndarray
     column: np.ndarray
     image: np.ndarray
-    err: np.ndarray
+    err: np.ndarray | None
     failed: str = ""
     notes: tuple[str, ...] = ()
+    source_percentile: float = 35.0
 
     @property
     def good_fraction(self) -> float:
@@ -100,6 +112,7 @@ def fit_reference(
     if target.variance is None:
         raise DataError(f"{target._name} has no errors, which weight the fit; give an exposure with err")
     mask = readonly(sources.background(target))
+    options = {"outlier_percent": outlier_percent, "rms_stop": rms_stop, "maxiter": maxiter}
     good = mask & target.good
     usable = good & np.isfinite(reference) & (reference != 0) & (target.variance > 0)
     fraction, least = float(usable.mean()), 0.0 if sources.mask is not None else LEAST
@@ -108,13 +121,12 @@ def fit_reference(
         reason = (
             f"{100 * fraction:.2f} % of the pixels are usable background (not masked, good, with an error), {asked}"
         )
-        return FactorFit(np.nan, np.nan, (), mask, readonly(usable), fraction, failed=reason)
+        return FactorFit(np.nan, np.nan, (), mask, readonly(usable), fraction, failed=reason, **options)  # type: ignore[arg-type]
     axis = _axis(target, needed=rms_stop > 0)
-    options = {"outlier_percent": outlier_percent, "rms_stop": rms_stop, "maxiter": maxiter, "axis": axis}
-    found = fit_factor(target.data, reference, target.variance, good, **options)  # type: ignore[arg-type]
+    found = fit_factor(target.data, reference, target.variance, good, axis=axis, **options)  # type: ignore[arg-type]
     return FactorFit(
         found.value, found.err, found.rms, mask, readonly(found.used), fraction,
-        notes=_noticed(target, reference, good, found.value, axis),
+        notes=_noticed(target, reference, good, found.value, axis), **options,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -144,14 +156,17 @@ def _axis(target: Exposure, *, needed: bool) -> int | None:
     return None
 
 
-def fit_soss(target: Exposure, templates: np.ndarray, *, source_percentile: float) -> TemplatesFit:
+def fit_soss(
+    target: Exposure, templates: np.ndarray, *, source_percentile: float, template: int | None = None
+) -> TemplatesFit:
     """Fit the templates (n, y, x) to a SOSS target; see `BackgroundModel.fit`."""
     if not 0 < source_percentile <= 100:
         raise DataError(f"source_percentile should be above 0 and at most 100, found {source_percentile}")
+    if template is not None and not 0 <= template < len(templates):
+        raise DataError(f"template is one of 0 to {len(templates) - 1}, found {template}")
     cube = target.cube
     ny, nx = cube.shape[-2:]
-    if templates.shape[-2:] == (ROWS_256, nx) and ny == ROWS_96.stop - ROWS_96.start:
-        templates = templates[:, ROWS_96]
+    templates = _cut(templates, (ny, nx))
     if templates.shape[-2:] != (ny, nx) or nx != WIDTH:
         raise DataError(
             f"templates of {templates.shape[-2:]} px don't fit {target._name} of {(ny, nx)}; SOSS subarrays are 2048 "
@@ -159,18 +174,46 @@ def fit_soss(target: Exposure, templates: np.ndarray, *, source_percentile: floa
         )
     reference = np.uint32(DQ.REFERENCE_PIXEL)
     good = cube.good if cube.dq is None else cube.good & ((cube.dq & reference) == 0)
-    templates = np.asarray(templates, np.float64)
+    first, last = (0, len(templates)) if template is None else (template, template + 1)
+    fitted = np.asarray(templates[first:last], np.float64)
     try:
-        found = templates_of.fit_templates(cube.data, good, templates, source_percentile=source_percentile)
+        found = templates_of.fit_templates(cube.data, good, fitted, source_percentile=source_percentile)
     except ValueError as error:
         raise DataError(f"{target._name}: the templates can't be fitted: {error}; look at its DQ") from error
-    sides = templates_of.sides((ny, nx), found.column)
-    chosen = templates[found.best]
+    rms = np.full(len(templates), np.nan)
+    rms[first:last] = found.rms
     scales, errors = (tuple(getattr(side, n) for side in (found.left, found.right)) for n in ("scale", "err"))
     return TemplatesFit(
-        found.best, scales, errors, tuple(found.rms.tolist()),
+        first + found.best, scales, errors, tuple(rms.tolist()),
         mask=readonly(found.left.pixels | found.right.pixels),
         column=readonly(found.column),
-        image=readonly(np.where(sides[0], scales[0], scales[1]) * chosen),
-        err=readonly(np.where(sides[0], errors[0], errors[1]) * np.abs(chosen)),
+        image=_times(fitted[found.best], found.column, scales),
+        err=_times(np.abs(fitted[found.best]), found.column, errors),
+        source_percentile=source_percentile,
     )  # fmt: skip
+
+
+def by_hand(fitted: FactorFit | TemplatesFit, scale: tuple[float, float], templates: np.ndarray) -> Any:
+    """A fit with another scale (left and right of the jump); see `BackgroundModel.with_scale`."""
+    given = fitted.scale if isinstance(fitted.scale, tuple) else (fitted.scale,)
+    found = fitted.failed or "the fit gave " + " and ".join(f"{value:.6g}" for value in given)
+    before = [note for note in fitted.notes if note.startswith(BY_HAND)]  # tells what the fit gave
+    others = tuple(note for note in fitted.notes if note not in before)
+    notes = (*(before or [f"{BY_HAND} ({found}): its error isn't known, and none is added"]), *others)
+    if isinstance(fitted, FactorFit):
+        return replace(fitted, scale=scale[0], scale_err=math.nan, failed="", notes=notes)
+    chosen = np.asarray(_cut(templates, fitted.mask.shape)[fitted.index], np.float64)
+    image = _times(chosen, fitted.column, scale)
+    return replace(fitted, scale=scale, scale_err=(math.nan, math.nan), image=image, err=None, notes=notes)
+
+
+def _cut(templates: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows of full templates that a SUBSTRIP96 covers; others as they are."""
+    narrow = templates.shape[-2:] == (ROWS_256, shape[-1]) and shape[-2] == ROWS_96.stop - ROWS_96.start
+    return templates[..., ROWS_96, :] if narrow else templates
+
+
+def _times(template: np.ndarray, column: np.ndarray, scale: tuple[float, ...]) -> np.ndarray:
+    """A template, scaled left and right of the jump."""
+    left, _ = templates_of.sides(template.shape, column)
+    return readonly(np.where(left, scale[0], scale[1]) * template)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from corontools.arrays.combine import Rejection
-from corontools.background.average import Average, Choice, average, tilt
-from corontools.background.fit import FactorFit, TemplatesFit, fit_reference, fit_soss
+from corontools.background.average import Average, Choice, Stack, average, stack, tilt
+from corontools.background.fit import FactorFit, TemplatesFit, by_hand, fit_reference, fit_soss
 from corontools.background.place import Area
 from corontools.background.product import with_cards, with_place
 from corontools.background.sources import Sources
@@ -56,6 +56,8 @@ class BackgroundModel(Result):
         What is masked.
     fitted : FactorFit, TemplatesFit or None
         What `fit` found.
+    choice : Choice or None
+        How values were rejected from the mean.
 
     Examples
     --------
@@ -79,6 +81,7 @@ class BackgroundModel(Result):
     factor: float = 1.0
     sources: Sources = field(default=Sources())
     fitted: FactorFit | TemplatesFit | None = None
+    choice: Choice | None = None
 
     @classmethod
     def from_exposures(
@@ -125,7 +128,8 @@ class BackgroundModel(Result):
         given = call(BackgroundModel.from_exposures.__func__, cls, listed, sigma, maxiters, reject=reject)  # type: ignore[attr-defined]
         return cls(
             "average", found.image, found.err, found.dq, found.count, found.area,
-            with_place(found.meta, found.area), found.tilts, found.excess, history=(f"BackgroundModel.{given}",),
+            with_place(found.meta, found.area), found.tilts, found.excess, choice=choice,
+            history=(f"BackgroundModel.{given}",),
         )  # fmt: skip
 
     @classmethod
@@ -211,6 +215,7 @@ class BackgroundModel(Result):
         rms_stop: float = 0.0,
         maxiter: int = 5,
         source_percentile: float = 35.0,
+        template: int | None = None,
     ) -> BackgroundModel:
         """Scale a reference, or choose and scale a template, to the background of a target.
 
@@ -231,6 +236,8 @@ class BackgroundModel(Result):
             Rounds of rejection; 0: none, so that a mask is used as it is.
         source_percentile : float
             Of templates: darkest percent of the image in which the level is first looked for.
+        template : int, optional
+            Number of the template to be fitted; by default the one with the least rms is taken.
 
         Raises
         ------
@@ -240,7 +247,8 @@ class BackgroundModel(Result):
         self._only("fit", "reference", "templates")
         self._check(target)
         if self.kind == "templates":
-            return self.with_(fitted=fit_soss(target, self.image, source_percentile=source_percentile))
+            made = fit_soss(target, self.image, source_percentile=source_percentile, template=template)
+            return self.with_(fitted=made)
         if not 0 <= outlier_percent < 50 or maxiter < 0:
             raise DataError(f"outlier_percent is 0 to 50 and maxiter 0 or more; found {outlier_percent} and {maxiter}")
         area = Area.of(target)
@@ -254,6 +262,43 @@ class BackgroundModel(Result):
             target, reference, self.sources, outlier_percent=outlier_percent, rms_stop=rms_stop, maxiter=maxiter
         )
         return self.with_(fitted=found)
+
+    @verb
+    def with_scale(self, factor: float, right: float | None = None) -> BackgroundModel:
+        """Set the scale by hand.
+
+        The error of such a scale isn't known: `scale_err` is NaN, and no error of the scale is added to that of the
+        target; an error of the background's own still is. `notes` tell it. A fit that had failed counts as made.
+
+        Parameters
+        ----------
+        factor : float
+            By which the image is multiplied; of templates left of the jump.
+        right : float, optional
+            Of templates: right of the jump; by default as left.
+
+        Raises
+        ------
+        DataError
+            If this background isn't scaled or wasn't fitted yet, or a factor isn't finite.
+
+        Examples
+        --------
+        >>> model = BackgroundModel.from_image(np.full((4, 4), 2.0)).with_scale(1.5)
+        >>> float(model.background.data[0, 0])
+        3.0
+        """
+        self._only("with_scale", "image", "reference", "templates")
+        if not all(np.isfinite(value) for value in (factor, factor if right is None else right)):
+            raise DataError(f"scales should be finite numbers, found {factor} and {right}")
+        if right is not None and self.kind != "templates":
+            raise DataError("templates alone have two scales; give this background one")
+        if self.kind == "image":
+            return self.with_(factor=float(factor))
+        if self.fitted is None:
+            raise DataError("the background isn't fitted yet; call fit(target) first: it tells which pixels count")
+        scale = (float(factor), float(factor if right is None else right))
+        return self.with_(fitted=by_hand(self.fitted, scale, self.image))
 
     def subtract_from(self, target: Exposure, *, propagate: bool = True) -> Exposure:
         """The target less the background, a new exposure with S_BKDSUB; a cube plane by plane.
@@ -283,6 +328,72 @@ class BackgroundModel(Result):
         step = "." + call(BackgroundModel.subtract_from, self, target, propagate=propagate)
         return subtract(self, target, propagate=propagate, history=(*self.history, step))
 
+    def stack(self, exposures: Sequence[Exposure | str | os.PathLike[str]]) -> Stack:
+        """The exposures of the mean where they lie, and which of their values were rejected.
+
+        Parameters
+        ----------
+        exposures : sequence of Exposure or FITS file
+            Those that `from_exposures` was given, in the same order; read again, one after the other.
+
+        Returns
+        -------
+        Stack
+            images, rejected (n, y, x) on `area`, and names.
+
+        Raises
+        ------
+        DataError
+            If this is no mean, or not of these exposures.
+        """
+        self._only("stack", "average")
+        assert self.choice is not None
+        found = stack(exposures, self.choice)
+        most = 0 if self.count is None else int(self.count.max())
+        if found.images.shape[1:] != self.image.shape or len(found.images) < most:
+            n, ny, nx = found.images.shape
+            raise DataError(
+                f"these {n} exposures, {nx} x {ny} px in all, aren't those of the background (up to {most} in a pixel, "
+                f"{self.area.nx} x {self.area.ny} px); give the list that it was made of"
+            )
+        return found
+
+    def rejected(self, exposures: Sequence[Exposure | str | os.PathLike[str]]) -> np.ndarray:
+        """Which values of the exposures the mean leaves out, bool (n, y, x) on `area`; see `stack`.
+
+        True where a value could be used and was rejected. Of rateints these are means over integrations.
+
+        Examples
+        --------
+        >>> data = np.full((3, 8, 8), 10.0); data[1, 2, 3] = 500.0
+        >>> nods = [Exposure(one, err=np.ones((8, 8))) for one in data]
+        >>> np.argwhere(BackgroundModel.from_exposures(nods).rejected(nods)).tolist()
+        [[1, 2, 3]]
+        """
+        return self.stack(exposures).rejected
+
+    def mask_boxes(self, target: Exposure) -> np.ndarray:
+        """Boxes of `mask_sources` on a target, int (n, 4): corner pixels (x0, y0, x1, y1), which are in the box.
+
+        Those of a catalogue are its traces. Boxes end at the edge of the target; what lies outside is left out. A
+        mask has none.
+        """
+        ny, nx = target.shape[-2:]
+        given = [] if self.sources.mask is not None else self.sources._boxes(target)
+        found = np.array(given, int).reshape(-1, 4)
+        found = np.column_stack([np.maximum(found[:, :2], 0), np.minimum(found[:, 2:], (nx - 1, ny - 1))])
+        return found[(found[:, 0] <= found[:, 2]) & (found[:, 1] <= found[:, 3])]
+
+    def explore(
+        self,
+        target: Exposure | str | os.PathLike[str] | None = None,
+        *,
+        exposures: Sequence[Exposure | str | os.PathLike[str]] = (),
+        **choices: Any,
+    ) -> Any:
+        """Open the live view of background and target in a notebook; see `corontools.widgets.BackgroundExplorer`."""
+        return super().explore(target=target, exposures=exposures, **choices)
+
     @property
     def scale(self) -> float | tuple[float, float] | None:
         """Factor by which the image is multiplied; of templates left and right of the jump; None where not fitted."""
@@ -292,7 +403,7 @@ class BackgroundModel(Result):
 
     @property
     def scale_err(self) -> float | tuple[float, float] | None:
-        """1-sigma error of `scale`; None where it wasn't fitted."""
+        """1-sigma error of `scale`; None where it wasn't fitted, NaN where it was set by hand."""
         return None if self.fitted is None else self.fitted.scale_err
 
     @property
@@ -362,8 +473,11 @@ class BackgroundModel(Result):
             raise DataError(f"the fit has failed: {self.fitted.failed}")
         if isinstance(self.fitted, TemplatesFit):
             return self.fitted.image, self.fitted.err
-        own = 0.0 if self.err is None else self.fitted.scale * self.err
-        return self.fitted.scale * self.image, np.hypot(self.fitted.scale_err * self.image, own)
+        scale, scale_err = self.fitted.scale, self.fitted.scale_err
+        own = None if self.err is None else abs(scale) * self.err
+        if np.isnan(scale_err):  # set by hand
+            return scale * self.image, own
+        return scale * self.image, np.hypot(scale_err * self.image, 0.0 if own is None else own)
 
     def _only(self, name: str, *kinds: str) -> None:
         if self.kind not in kinds:

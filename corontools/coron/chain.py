@@ -46,7 +46,7 @@ VERBS = {
     ContrastCurve: {"sigma", "normalize", "calibrate"},
     DetectionMap: {"exclude", "contrast", "completeness"},
     CalibratedContrast: {"best_modes"},
-    BackgroundModel: {"mask_sources", "fit", "subtract_from"},
+    BackgroundModel: {"mask_sources", "fit", "with_scale", "subtract_from"},
     FlickerCleaner: {"mask_scene", "use_mask", "edit_mask", "fit_background", "fit_noise", "auto", "add_err"},
 }
 # characters of a path, as Linux has it

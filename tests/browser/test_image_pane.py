@@ -465,6 +465,15 @@ def test_side_by_side_shows_two_images(opened, shot):
     assert differ(first, second)
 
 
+def test_long_strips_are_shown_below_each_other(opened, shot):
+    _, pane = opened("pane = ImagePane(rng.normal(size=(2, 24, 512)), names=['a', 'b'], name='image', compare=1); pane")
+    pane.page.wait_for_timeout(300)
+    shot(pane.root)
+    first, second = (Region.of(pane.root.locator(".ctp-image canvas").nth(i)) for i in (0, 1))
+    assert second.y >= first.y + first.height
+    assert min(first.height, second.height) > 20
+
+
 def test_linked_panes_share_view_and_cursor_without_python(opened, shot):
     code = "a, b = make(title='A'), make(title='B'); a.group = b.group = 'g'; ipywidgets.VBox([a, b])"
     book, pane = opened(code)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 SETUP = """
 import numpy as np
-from corontools import Exposure, FlickerCleaner, PSFStack, simulate
+from corontools import BackgroundModel, Exposure, FlickerCleaner, PSFStack, simulate
 from corontools.arrays.flicker import flicker_noise
 sim = simulate.tiny()
 stack = PSFStack.from_exposures(sim.references)
@@ -29,6 +29,12 @@ peak = float(sim.psf().max() * sim.truth.flux)
 curve = klip.contrast().sigma(5).normalize(peak)
 rate = Exposure(10 + flicker_noise((96, 96)) + np.random.default_rng(1).normal(size=(96, 96)))
 cleaner = FlickerCleaner(rate, axis=1, channels=4)
+rng, reference = np.random.default_rng(1), 1 + 0.4 * np.sin(np.indices((128, 160))[1] / 30)
+boxes = [(x, y, x + 60, y + 4) for x, y in rng.integers(0, 120, (8, 2)).tolist()]
+light = rng.normal(0.5 * reference, 0.1)
+for x0, y0, x1, y1 in boxes:
+    light[y0 : y1 + 1, x0 : x1 + 1] += 1
+grism = Exposure(light, err=np.full(light.shape, 0.1))
 """
 # what opens each view, and how many images it shows
 VIEWS = {
@@ -38,9 +44,10 @@ VIEWS = {
     "stack.explore()": 1,
     "sim.science[0].explore()": 1,
     "cleaner.explore()": 2,
+    "BackgroundModel.from_reference(reference).mask_sources(boxes).explore(grism)": 2,
     "klip.detection_map(sim.psf(21)).explore(star_flux=sim.truth.flux)": 1,
 }
-PLOTS = 9  # two each beside residual, stripes and limits, one each of contrast, shifts and values; some have more
+PLOTS = 10  # two each beside residual, stripes and limits, one each of contrast, shifts, values and rms; some have more
 READY = ".ctp[data-ready=true]"
 ROOT = ".jp-OutputArea-output:has(.widget-vbox)"
 # all of the page is on the screen: interfaces don't draw what is far from it

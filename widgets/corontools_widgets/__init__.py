@@ -4,6 +4,7 @@
 """
 
 from corontools_widgets.alignment import AlignmentExplorer, AlignmentState
+from corontools_widgets.background import BackgroundExplorer, BackgroundState
 from corontools_widgets.contrast import ContrastExplorer, ContrastState
 from corontools_widgets.detection import DetectionExplorer, DetectionState
 from corontools_widgets.explore import explore
@@ -21,6 +22,8 @@ from corontools_widgets.view import View
 __all__ = [
     "AlignmentExplorer",
     "AlignmentState",
+    "BackgroundExplorer",
+    "BackgroundState",
     "ContrastExplorer",
     "ContrastState",
     "DetectionExplorer",

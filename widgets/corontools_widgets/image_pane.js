@@ -1030,7 +1030,7 @@ class Figure {
     const sides = this.pane.sides();
     const [rows, columns] = this.pane.sky.shape;
     const right = this.barRoom();
-    const beside = sides > 1 && width >= 520;
+    const beside = sides > 1 && width >= 520 && columns < 3 * rows; // strips would be too low to be seen
     const room = beside ? (width - LEFT - right - BETWEEN) / 2 : width - LEFT - right;
     const boxWidth = Math.max(60, Math.min(room, (MOST_HEIGHT * columns) / rows));
     const [boxHeight, view] = [(boxWidth * rows) / columns, this.view];

@@ -16,7 +16,7 @@ from corontools_widgets.image_pane import RadialNoise
 __all__ = ["SeriesReading"]
 
 NEAR = 1.5  # widths of the PSF about the star, where a limit says little
-PLACES = 64  # of which the S/N is kept
+PLACES = 64  # of which the S/N is kept, and frames of which the spread is
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +100,11 @@ class SeriesReading:
         return self._snr_at((float(place[0]), float(place[1])))
 
     @cached_property
+    def _spread(self) -> Callable[[int], float]:
+        """Standard deviation of a frame."""
+        return lru_cache(PLACES)(lambda index: float(np.nanstd(self.series.frames[index])))
+
+    @cached_property
     def _snr_at(self) -> Callable[[tuple[float, float]], np.ndarray]:
         """S/N of every mode count at a place; the slider's steps ask for the same places again and again."""
         return lru_cache(PLACES)(self.series.snr_at)
@@ -118,7 +123,7 @@ class SeriesReading:
 
     def summary(self, index: int) -> str:
         """A line about one mode count."""
-        share, spread = float(self.series.explained[index]), float(np.nanstd(self.series.frames[index]))
+        share, spread = float(self.series.explained[index]), self._spread(index)
         n = int(self.series.modes[index])
         explain = "1 mode explains" if n == 1 else f"{n} modes explain"
         return f"{explain} {100 * share:.4g} % of the variance; residual {spread:.3g} {self.image_unit} rms"
