@@ -15,7 +15,7 @@ from corontools.arrays.combine import Rejection
 from corontools.background.average import Average, Choice, Stack, average, stack, tilt
 from corontools.background.fit import FactorFit, TemplatesFit, by_hand, fit_reference, fit_soss
 from corontools.background.place import Area
-from corontools.background.product import with_cards, with_place
+from corontools.background.product import with_place
 from corontools.background.sources import Sources
 from corontools.errors import DataError
 from corontools.exposure import Exposure
@@ -455,7 +455,7 @@ class BackgroundModel(Result):
         data, err = self._scaled()
         return Exposure(
             data, err=err, dq=self.dq if self.kind != "templates" else None,
-            meta=with_cards(self.meta, {}).with_(history=(*self.meta.history, *self.history)),
+            meta=self.meta.with_(history=(*self.meta.history, *self.history)),
         )  # fmt: skip
 
     def save_background(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

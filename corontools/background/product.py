@@ -14,7 +14,7 @@ from corontools.exposure import Exposure
 from corontools.fits import Extension
 from corontools.meta import Meta
 
-__all__ = ["mask_extension", "product_name", "with_cards", "with_place"]
+__all__ = ["mask_extension", "product_name", "with_place"]
 
 STATUS, FACTOR, MASK = "S_BKDSUB", "BKGD_SCL", "MASK"
 SUFFIXES = "ramp|rateints|rate|assignwcsstep|calints|cal|clean_flicker_noise|bsub|bsubints"
@@ -32,19 +32,11 @@ def product_name(filename: str, suffix: str = "bsub") -> str:
     return f"{re.sub(f'_({SUFFIXES})$', '', stem) or 'exposure'}_{suffix}.fits"
 
 
-def with_cards(meta: Meta, cards: dict[str, Any]) -> Meta:
-    """With cards in the primary header."""
-    primary = astrofits.Header() if meta.primary is None else astrofits.Header(meta.primary, copy=True)
-    for key, value in cards.items():
-        primary[key] = value
-    return meta.with_(primary=primary)
-
-
 def with_place(meta: Meta, area: Area) -> Meta:
     """With the place on the detector, where it is known."""
     if not area.known:
         return meta
-    return with_cards(meta, {"SUBSTRT1": area.x + 1, "SUBSTRT2": area.y + 1, "SUBSIZE1": area.nx, "SUBSIZE2": area.ny})
+    return meta.with_cards({"SUBSTRT1": area.x + 1, "SUBSTRT2": area.y + 1, "SUBSIZE1": area.nx, "SUBSIZE2": area.ny})
 
 
 def mask_extension(mask: np.ndarray) -> Extension:

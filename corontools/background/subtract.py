@@ -9,7 +9,7 @@ import numpy as np
 
 from corontools.background.fit import FactorFit
 from corontools.background.place import Area
-from corontools.background.product import mask_extension, status_cards, with_cards, without_mask
+from corontools.background.product import mask_extension, status_cards, without_mask
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
@@ -95,7 +95,7 @@ def _with_product(model: BackgroundModel, target: Exposure, status: str, history
     """With the cards of the step, its history, and the mask of a factor."""
     fitted = model.fitted if isinstance(model.fitted, FactorFit) else None
     factor = None if fitted is None else 0.0 if fitted.failed else fitted.scale
-    meta = with_cards(target.meta, status_cards(status, factor))
+    meta = target.meta.with_cards(status_cards(status, factor))
     meta = meta.with_(history=(*target.meta.history, *history))
     extensions = target.extensions if fitted is None else (*without_mask(target), mask_extension(fitted.mask))
     return target.with_(meta=meta, extensions=extensions)
