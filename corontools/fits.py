@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import math
+import mmap
 import os
 import tempfile
 import warnings
@@ -23,13 +24,15 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from corontools.errors import DataError
 
-__all__ = ["Extension", "Plane", "atomic", "on_disk", "open_planes", "read", "write", "write_planes"]
+__all__ = ["Extension", "Plane", "atomic", "on_disk", "open_planes", "read", "release", "write", "write_planes"]
 
 BLOCK = 2880
 # BITPIX -> what stands in the file as numpy reads it
 MAPPED = {8: "u1", -32: ">f4", -64: ">f8"}
 # what FITS adds to 32-bit integers that have no sign
 UNSIGNED = 1 << 31
+# of them converted at a time
+FLAGS = 1 << 20
 UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
 PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 # what astropy and the unpackers raise on a damaged file
@@ -132,11 +135,26 @@ def _image(hdu: Any, content: np.ndarray) -> np.ndarray | None:
         size = math.prod(hdu.shape) * kind.itemsize
         return content[start : start + size].view(kind).reshape(hdu.shape)
     if bits == 32 and _is_unsigned(hdu.header) and not hasattr(hdu, "compressed_data"):
-        # the flags of a ramp are large: converted here they are in memory once, by astropy three times
-        flags = content[start : start + 4 * math.prod(hdu.shape)].view(">u4").astype(np.uint32)
-        flags ^= np.uint32(UNSIGNED)
-        return flags.reshape(hdu.shape)
+        return _flags(content[start : start + 4 * math.prod(hdu.shape)].view(">u4")).reshape(hdu.shape)
     return np.array(hdu.data)
+
+
+def _flags(stored: np.ndarray) -> np.ndarray:
+    """Unsigned integers; they are large, so only a part of what is stored is in memory beside them."""
+    out = np.empty(stored.size, np.uint32)
+    for part in (slice(start, start + FLAGS) for start in range(0, stored.size, FLAGS)):
+        np.bitwise_xor(stored[part], np.uint32(UNSIGNED), out=out[part])
+        release(stored)
+    return out
+
+
+def release(array: np.ndarray | None) -> None:
+    """Let the system take back the pages of a mapped file that were read; all of the file, read again if need be."""
+    owner: Any = array
+    while owner is not None and not isinstance(owner, mmap.mmap):
+        owner = getattr(owner, "base", None)
+    if owner is not None and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def _is_unsigned(header: fits.Header) -> bool:

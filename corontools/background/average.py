@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +17,14 @@ from corontools.background.place import Area
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
+from corontools.fits import release
 from corontools.meta import Meta
 from corontools.progress import progress
 
 __all__ = ["Average", "Choice", "Stack", "average", "stack"]
 
 # values of a block, of all images together
-BLOCK = 1 << 20
+BLOCK = 1 << 18
 # rows, evenly spread, that tell how large the scatter is
 SAMPLE = 64
 TILTS = ("GWA_XTIL", "GWA_YTIL")
@@ -196,29 +196,47 @@ def _layer(given: Exposure | str | os.PathLike[str], choice: Choice) -> Layer:
         rows = slice(0, exposure.shape[0])
         err = exposure.err if exposure.err is not None or not exposure.variances else _errors(exposure, rows)
         return Layer(exposure.data, err, exposure.dq, area, meta)
-    data, err, dq, _ = _over_integrations(exposure, choice)
-    return Layer(data, err, dq, area, meta)
+    # the flags of all integrations are as large as the data: they go before these are read
+    flags, bad = (None, None) if exposure.dq is None else _folded(exposure.dq)
+    exposure = exposure.with_(dq=None)
+    return Layer(*_over_integrations(exposure, bad, choice), flags, area, meta)
 
 
-def _over_integrations(exposure: Exposure, choice: Choice) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, Any]:
+def _folded(dq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flags of all integrations combined by OR, (y, x), and where DO_NOT_USE is, (n_int, y, x)."""
+    flags, bad = np.zeros(dq.shape[1:], np.uint32), np.empty(dq.shape, bool)
+    for one, where in zip(dq, bad, strict=True):
+        flags |= one
+        np.not_equal(one & np.uint32(DQ.DO_NOT_USE), 0, out=where)
+    return flags, bad
+
+
+def _over_integrations(exposure: Exposure, bad: np.ndarray | None, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the integrations and its error, (y, x)."""
     n, ny, nx = exposure.shape
-    _release(exposure.data)  # what was read of the file to find its flags
-    rows = np.unique(np.linspace(0, ny - 1, min(SAMPLE, ny)).astype(int))
     known = exposure.err is not None or bool(exposure.variances)
-    sample, errors = [], []
-    for i in range(n):
-        sample.append(_usable(exposure.data[i, rows], exposure.dq, (i, rows)))
-        errors += [_errors(exposure, (i, rows))] if known else []
-        _release(exposure.data)
-    excess = excess_scatter(sample, errors or None)
-    out = _empty((ny, nx), exposure.data.dtype)
+    excess = _excess_within(exposure, bad, known)
+    image, err = _empty((ny, nx), exposure.data.dtype)
     for block in _blocks(ny, n * nx):
         here = (slice(None), block)
-        flags = None if exposure.dq is None else exposure.dq[here]
-        found = choice.combined(exposure.data[here], _errors(exposure, here) if known else None, flags, excess)
-        _store(out, block, found, 1.0 if known else excess)
-        _release(exposure.data)
-    return out
+        errors, flags = _errors(exposure, here) if known else None, None if bad is None else bad[here]
+        found = choice.combined(exposure.data[here], errors, flags, excess)
+        image[block], err[block] = found.mean, np.sqrt(found.variance) * (1.0 if known else excess)
+        release(exposure.data)
+    return image, err
+
+
+def _excess_within(exposure: Exposure, bad: np.ndarray | None, known: bool) -> float:
+    """Scatter between the integrations, from some rows."""
+    n, ny, _ = exposure.shape
+    rows = np.unique(np.linspace(0, ny - 1, min(SAMPLE, ny)).astype(int))
+    values, errors = [], []
+    for i in range(n):
+        given = exposure.data[i, rows]
+        values.append(given if bad is None else np.where(bad[i, rows], np.nan, given))
+        errors += [_errors(exposure, (i, rows))] if known else []
+        release(exposure.data)
+    return excess_scatter(values, errors or None)
 
 
 def _mean(
@@ -226,11 +244,14 @@ def _mean(
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
     """Mean of the layers where each of them lies."""
     kind = np.result_type(*(layer.data.dtype for layer in layers))
-    image, err, dq, count = _empty((area.ny, area.nx), kind)
+    shape = (area.ny, area.nx)
+    image, err = _empty(shape, kind)
+    dq, count = np.empty(shape, np.uint32), np.empty(shape, np.int32)
     known = _errors_known(layers)
     for block, values, errors, flags in _parts(layers, area, image.dtype):
         found = choice.combined(values, errors if known else None, flags, excess)
-        _store((image, err, dq, count), block, found, 1.0 if known else excess)
+        image[block], dq[block], count[block] = found.mean, found.flags, found.kept
+        err[block] = np.sqrt(found.variance) * (1.0 if known else excess)  # else it is in units of the scatter
     dq[count == 0] |= np.uint32(DQ.DO_NOT_USE)
     return image, err if np.isfinite(err).any() else None, dq, count
 
@@ -280,16 +301,10 @@ def _excess_between(layers: Sequence[Layer], area: Area) -> float:
     return excess_scatter(values, errors if _errors_known(layers) else None)
 
 
-def _empty(shape: tuple[int, int], kind: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _empty(shape: tuple[int, int], kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Two images of the machine's byte order."""
     native = np.float64 if kind.itemsize == 8 else np.float32
-    return np.empty(shape, native), np.empty(shape, native), np.empty(shape, np.uint32), np.empty(shape, np.int32)
-
-
-def _store(out: tuple[np.ndarray, ...], block: slice, found: Combined, scatter: float) -> None:
-    """Write a block; the variance is in units of `scatter`^2."""
-    image, err, dq, count = out
-    image[block], dq[block], count[block] = found.mean, found.flags, found.kept
-    err[block] = np.sqrt(found.variance) * scatter
+    return np.empty(shape, native), np.empty(shape, native)
 
 
 def _blocks(ny: int, values: int) -> Iterator[slice]:
@@ -304,19 +319,3 @@ def _errors(exposure: Exposure, where: Any) -> np.ndarray:
         return exposure.err[where]
     variances = [np.asarray(value[where], np.float64) for value in exposure.variances.values()]
     return np.sqrt(np.sum(variances, axis=0))
-
-
-def _usable(data: np.ndarray, dq: np.ndarray | None, where: Any) -> np.ndarray:
-    """Values without those that have DO_NOT_USE."""
-    if dq is None:
-        return data
-    return np.where((dq[where] & np.uint32(DQ.DO_NOT_USE)) == 0, data, np.nan)
-
-
-def _release(array: np.ndarray | None) -> None:
-    """Let the system take back the pages of a mapped file that were read; all of the file, read again if need be."""
-    owner: Any = array
-    while owner is not None and not isinstance(owner, mmap.mmap):
-        owner = getattr(owner, "base", None)
-    if owner is not None and hasattr(mmap, "MADV_DONTNEED"):
-        owner.madvise(mmap.MADV_DONTNEED)
