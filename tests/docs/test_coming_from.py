@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 
-from corontools import simulate
+from corontools import BackgroundModel, Exposure, simulate
 from corontools.arrays.apertures import aperture_snr
+from corontools.background import BackgroundAssociation
 from corontools.cli import main
 from corontools.coron import stim_map
 from corontools.simulate.flicker import ramp
@@ -38,6 +41,7 @@ def names(tmp_path_factory):
     sim.write(folder).rename(folder / "asn.json")
     sim.science[0].save(folder / "calints.fits")
     _write_ramp(folder)
+    backgrounds = _write_backgrounds(folder)
     cube = np.asarray(sim.science[0].data)
     fits.writeto(folder / "cube.fits", cube)
     given = {"cube": cube, "references": np.concatenate([e.data for e in sim.references])}
@@ -47,6 +51,9 @@ def names(tmp_path_factory):
         "aperture_snr": aperture_snr,
         "stim_map": stim_map,
         "psf": sim.psf(21),
+        "BackgroundModel": BackgroundModel,
+        "BackgroundAssociation": BackgroundAssociation,
+        **backgrounds,
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -62,6 +69,28 @@ def _write_ramp(folder):
     exposure.with_(meta=exposure.meta.with_(primary=header)).save(folder / "ramp.fits")
     fits.writeto(folder / "mask.fits", np.ones((64, 128), np.float32))
     fits.writeto(folder / "flat.fits", np.ones((64, 128), np.float32))
+
+
+def _write_backgrounds(folder):
+    """Nods, a grism exposure with its reference, mask and catalogue, templates; gives what was written."""
+    rng, shape = np.random.default_rng(1), (64, 128)
+    target, *nods = (Exposure(rng.normal(10, 1, shape), err=np.ones(shape)) for _ in range(3))
+    grism = Exposure(rng.normal(3, 1, shape), err=np.ones(shape))
+    for name, one in {"target": target, "nod1": nods[0], "nod2": nods[1]}.items():
+        one.save(folder / f"{name}_rate.fits")
+    members = [("science", "target_rate.fits"), ("background", "nod1_rate.fits"), ("background", "nod2_rate.fits")]
+    listed = [{"exptype": kind, "expname": name} for kind, name in members]
+    (folder / "bkg_asn.json").write_text(json.dumps({"products": [{"name": "target", "members": listed}]}))
+    Exposure(np.full(shape, 1.5)).save(folder / "wfssbkg.fits")
+    Table({"x": [30.0], "y": [32.0], "mag": [20.0]}).write(folder / "cat.ecsv")
+    (folder / "orders.json").write_text('{"1": {"offset": [10, 0], "extent": [30, 6]}}')
+    y, x = np.indices((96, 2048))
+    templates = (1 + 0.1 * y / 96 + 0.5 * (x > 700)) * np.ones((2, 1, 1))
+    fits.writeto(folder / "sossbkg.fits", templates)
+    soss = Exposure(0.9 * templates[0] + rng.normal(0, 0.1, (96, 2048)), err=np.full((96, 2048), 0.1))
+    return {
+        "target": target, "nods": nods, "grism": grism, "soss": soss, "model": BackgroundModel.from_exposures(nods)
+    }  # fmt: skip
 
 
 def test_the_page_has_every_tool():
