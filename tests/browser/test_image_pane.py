@@ -449,6 +449,18 @@ def test_limits_that_are_typed_reach_python_and_bad_ones_are_refused(opened):
     assert book.wait_for("list(pane.limits)", [1.23456789e-7, 3]) == [1.23456789e-7, 3], "the other keeps its digits"
 
 
+def test_the_list_of_limits_names_those_that_are_shown(opened):
+    book, pane = opened()
+    chosen = pane.root.get_by_role("combobox", name="limits", exact=True)
+    assert chosen.input_value() == "automatic"
+    book.value("setattr(pane, 'limits', (1, 5))")
+    pane.page.wait_for_function("e => e.value === 'as set'", arg=chosen.element_handle())
+    book.value("setattr(pane, 'limits', pane.automatic)")
+    pane.page.wait_for_function("e => e.value === 'automatic'", arg=chosen.element_handle())
+    pane.choose("limits", "99 %")
+    assert chosen.input_value() == "99 %"
+
+
 def test_blink_shows_both_frames_in_turn(opened):
     _, pane = opened("pane = make(); pane.compare = 6; pane.blink = True; pane")
     with Screen(pane.page) as screen:

@@ -1933,7 +1933,7 @@ class Pane {
     follow("_mask _mask_of", () => this.takeMask());
     follow("view cursor", () => this.share());
     follow("view", () => this.followView());
-    follow("stretch colors limits", () => this.followLook());
+    follow("stretch colors limits automatic", () => this.followLook());
     follow("overlays", () => this.followOverlays());
     follow("group", () => this.joinGroup());
     this.on("msg:custom", (message, buffers) => this.hear(message, buffers));
@@ -2169,7 +2169,9 @@ class Pane {
     this.stretch.select.value = this.get("stretch");
     this.colors.select.value = this.get("colors");
     const { name, limits } = this.chosenLimits || {};
-    this.limits.select.value = same(limits, this.get("limits")) ? name : "as set";
+    const now = this.get("limits");
+    const given = same(this.get("automatic"), now) ? "automatic" : "as set";
+    this.limits.select.value = same(limits, now) ? name : given;
     this.followLimits();
   }
 

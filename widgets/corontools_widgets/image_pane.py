@@ -124,6 +124,8 @@ class ImagePane(anywidget.AnyWidget):
         See `Scale`.
     limits : (float, float)
         Values of the first and the last colour.
+    automatic : (float, float)
+        Limits that Python would choose; where `limits` are these the list of limits says "automatic".
     view : list of float
         Edges [x0, x1, y0, y1] of what is shown, px; [] for all.
     cursor : list of float
@@ -171,6 +173,7 @@ class ImagePane(anywidget.AnyWidget):
     blink = traitlets.Bool(False).tag(sync=True)
     stretch = traitlets.Unicode("asinh").tag(sync=True)
     limits = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 1.0)).tag(sync=True)
+    automatic = traitlets.Tuple(traitlets.Float(), traitlets.Float(), default_value=(0.0, 1.0)).tag(sync=True)
     colors = traitlets.Unicode("inferno").tag(sync=True)
     view = traitlets.List(traitlets.Float()).tag(sync=True)
     cursor = traitlets.List(traitlets.Float()).tag(sync=True)
@@ -223,6 +226,7 @@ class ImagePane(anywidget.AnyWidget):
             title=title,
             unit=scale.unit,
             limits=scale.limits,
+            automatic=scale.limits,
             stretch=scale.kind,
             colors=scale.colors,
             _sky=_sky_state(sky or Sky((shape[0], shape[1]))),

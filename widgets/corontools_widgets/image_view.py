@@ -129,7 +129,8 @@ class ImageView(View):
         with self.pane.hold_sync():
             self.pane.frame = self.index
             self.pane.colors = getattr(self.state, self.held("colors"))
-            self.pane.limits = tuple(getattr(self.state, limits)) or self._automatic[limits]
+            self.pane.automatic = self._automatic[limits]
+            self.pane.limits = tuple(getattr(self.state, limits)) or self.pane.automatic
 
     def _look_changed(self, change: Mapping[str, Any]) -> None:
         name, value = self.held(change["name"]), change["new"]
