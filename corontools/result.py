@@ -147,7 +147,9 @@ def code_of(value: Any) -> str:
     A mask of few runs is written out, see `dq.pixels`.
     """
     if isinstance(value, Exposure):
-        return value.source or f"exposure({fingerprint(value.data)!r})"
+        return value.source or f"exposure({memory_print(value)!r})"
+    if hasattr(value, "colnames"):
+        return f"table({memory_print(value)!r})"
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biu" and value.size <= INDICES:
         return repr(value.tolist())
     if isinstance(value, np.ndarray):
@@ -172,6 +174,15 @@ def _mask_code(array: np.ndarray) -> str:
         return ""
     found = runs(array)
     return f"pixels({array.shape}, {found.ravel().tolist()})" if len(found) <= INDICES else ""
+
+
+def memory_print(value: Any) -> str:
+    """Fingerprint of an array, of the data of an exposure, or of the columns of a table that hold numbers."""
+    if hasattr(value, "colnames"):
+        columns = [value[name] for name in value.colnames]
+        numbers = [np.asarray(one, np.float64) for one in columns if getattr(one, "dtype", np.dtype(str)).kind in "iuf"]
+        return f"{len(value)} rows: " + fingerprint(np.array(numbers).reshape(len(numbers), -1))
+    return fingerprint(value.data if isinstance(value, Exposure) else value)
 
 
 def fingerprint(array: np.ndarray) -> str:

@@ -18,6 +18,8 @@ LENGTH = 64
 SAMPLE = 1 << 14
 # segments beyond so many sigma are counted on both sides; so many sigma more above than below are no chance
 FAR, CHANCE = 3.0, 5.0
+# part of a normal distribution beyond FAR on one side
+NORMAL = 0.00135
 
 
 class Factor(NamedTuple):
@@ -201,8 +203,8 @@ def unmasked_traces(
 
     The factor is fitted to each segment of 64 px along the dispersion by itself. Without other light these are
     normally distributed about one value; a faint trace lies above. The value without traces is what the lower half
-    of the segments tells. There are traces if segments beyond 3 sigma above are more than those below by more than 5
-    times the square root of their number.
+    of the segments tells. There are traces if segments beyond 3 sigma above are more than chance lets be, those below
+    (or 0.135 % of all, if that is more), by more than 5 times the scatter of such a difference, (2 n + 1)^1/2.
 
     `good` should be the pixels of the first mask, before outliers were rejected.
     """
@@ -219,7 +221,9 @@ def unmasked_traces(
     center, sigma = _lower_half(each, weight)
     height = (each - center) * weight / sigma
     above, below = int((height > FAR).sum()), int((height < -FAR).sum())
-    if above - below <= CHANCE * math.sqrt(above + below + 1):
+    # sources add to those above alone, so chance is told by those below, or by a normal distribution
+    chance = max(below, NORMAL * each.size)
+    if above - chance <= CHANCE * math.sqrt(2 * chance + 1):
         return None
     return Traces(above / each.size, value - center)
 

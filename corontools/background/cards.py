@@ -79,7 +79,7 @@ def pictures(model: BackgroundModel) -> Sequence[Any]:
         limits = (0.0, float(model.count.max()))
         shown.append(quick.image_picture(model.count.astype(float), "exposures used", kind="linear", limits=limits))
     if model.mask is not None:
-        caption = "mask (white: background)"
+        caption = "mask (light: background)"
         shown.append(quick.image_picture(model.mask.astype(float), caption, kind="linear", limits=(0.0, 1.0)))
     return shown
 

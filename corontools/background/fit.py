@@ -141,7 +141,8 @@ def _noticed(
             return (
                 f"faint traces are left in the background: {100 * traces.share:.1f} % of the segments along the "
                 f"{'rows' if along else 'columns'} stand out; they raise the factor by about {traces.bias:.2g}; mask "
-                "more sources (larger extents, a fainter mmag_extract)",
+                "more sources (larger extents, a fainter mmag_extract, boxes or a mask of your own where the catalogue "
+                "lacks them)",
             )
     return ()
 

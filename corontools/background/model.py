@@ -182,7 +182,7 @@ class BackgroundModel(Result):
     def mask_sources(
         self, sources: Any, *, dispersion: Any = None, mmag_extract: float | None = None
     ) -> BackgroundModel:
-        """Choose the pixels that show sources, which `fit` leaves out.
+        """Choose the pixels that show sources, which `fit` leaves out, in place of those chosen before.
 
         Parameters
         ----------
@@ -222,7 +222,8 @@ class BackgroundModel(Result):
         A reference b is fitted to an image s with variance v by sum(s b / v) / sum(b^2 / v) over pixels without
         sources (`arrays.factor.fit_factor`). Templates are fitted left and right of the jump near column 700, right of
         it up to column 950 (`arrays.template.fit_templates`). Where less than 5 % of the pixels are usable background
-        the fit has failed: `status` tells, and `subtract_from` leaves the target as it is.
+        the fit has failed: `status` tells, and `subtract_from` leaves the target as it is. `scale_err` is that of the
+        noise; light of sources that isn't masked isn't in it.
 
         Parameters
         ----------

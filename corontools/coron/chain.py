@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from corontools.association import Association
 from corontools.background import BackgroundModel
 from corontools.coron.aligned import AlignedRefs
@@ -31,7 +29,7 @@ from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.flicker import FlickerCleaner
 from corontools.products import history_lines
-from corontools.result import Result, fingerprint
+from corontools.result import Result, memory_print
 
 __all__ = ["replay"]
 
@@ -61,7 +59,7 @@ def replay(
     recorded: str | os.PathLike[str] | Result | Sequence[str],
     *,
     folder: str | os.PathLike[str] | None = None,
-    arrays: Sequence[np.ndarray | Exposure] = (),
+    arrays: Sequence[Any] = (),
 ) -> Any:
     """Run the chain that made a result or a product again.
 
@@ -73,8 +71,8 @@ def replay(
         A product with a HISTORY, a result, or the lines of a history.
     folder : path, optional
         Where the input files are now; else they are looked for under the names that were recorded.
-    arrays : sequence of ndarray or Exposure, optional
-        What was given as an array in memory; found by its fingerprint.
+    arrays : sequence of ndarray, Exposure or Table, optional
+        What was given in memory; found by its fingerprint.
 
     Returns
     -------
@@ -135,9 +133,9 @@ def _history_cards(path: str | os.PathLike[str]) -> list[str]:
 class _Replay:
     """Evaluates the calls of a chain, one node of its syntax tree at a time."""
 
-    def __init__(self, folder: Any, arrays: Sequence[np.ndarray | Exposure]) -> None:
+    def __init__(self, folder: Any, arrays: Sequence[Any]) -> None:
         self.folder = None if folder is None else Path(folder)
-        self.arrays = {fingerprint(a.data if isinstance(a, Exposure) else a): a for a in arrays}
+        self.arrays = {memory_print(one): one for one in arrays}
 
     @property
     def functions(self) -> Mapping[str, Callable[..., Any]]:
@@ -162,6 +160,7 @@ class _Replay:
             "BackgroundModel.from_image": lambda image, **kw: BackgroundModel.from_image(self.opened(image), **kw),
             "array": self.known,
             "exposure": self.known,
+            "table": self.known,
             "pixels": pixels,
             "slice": slice,
         }
@@ -187,7 +186,8 @@ class _Replay:
 
     def known(self, print_: str) -> Any:
         if print_ not in self.arrays:
-            raise DataError(f"the chain was given an array in memory ({print_}); hand it over with arrays=[...]")
+            what = f"an array or table in memory ({print_})"
+            raise DataError(f"the chain was given {what}; hand it over with arrays=[...]")
         return self.arrays[print_]
 
     def value(self, node: ast.expr) -> Any:

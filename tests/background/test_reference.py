@@ -90,6 +90,18 @@ def test_a_catalogue_in_pixels_gives_the_same_boxes(tmp_path):
         assert made.scale == wanted.scale
 
 
+def test_a_catalogue_in_memory_is_found_again_by_its_numbers(tmp_path):
+    sources = places()
+    exposure = target(light=3.0, sources=sources)
+    table = Table({"id": ["a"] * len(sources), "x": [s[0] for s in sources], "y": [s[1] for s in sources]})
+    made = BackgroundModel.from_reference(reference()).mask_sources(table, dispersion=DISPERSION).fit(exposure)
+    again = replay(made, arrays=[reference(), exposure, table])
+    assert again.scale == made.scale
+    other = Table({"x": table["x"] + 1.0, "y": table["y"]})
+    with pytest.raises(DataError, match="an array or table in memory"):
+        replay(made, arrays=[reference(), exposure, other])
+
+
 def test_a_catalogue_on_the_sky_is_put_on_the_target_and_a_limit_leaves_faint_sources(tmp_path):
     wcs = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 160, "CRPIX2": 128, "CRVAL1": 50.0, "CRVAL2": 3.0,
                "CD1_1": -2e-5, "CD2_2": 2e-5, "CD1_2": 0.0, "CD2_1": 0.0})  # fmt: skip

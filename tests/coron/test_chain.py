@@ -132,7 +132,7 @@ def test_what_was_given_in_memory_is_found_by_its_numbers(speckles):
     aligned = PSFStack.from_exposures([references]).align_to(science, to="first", mask=weight)
     klip = aligned.klip(2, zones=Zones.from_labels(labels))
     same(replay(klip, arrays=[references, science, weight, labels]).frames, klip.frames)
-    with pytest.raises(DataError, match=r"was given an array in memory .*hand it over with arrays="):
+    with pytest.raises(DataError, match=r"was given an array or table in memory .*hand it over with arrays="):
         replay(klip, arrays=[references, science])
 
 
