@@ -1,12 +1,17 @@
-"""Flicker noise beside jwst: time, growth, and stripes that are left.
+"""Flicker noise beside jwst: stripes that are left, time, growth, memory.
 
-    python benchmarks/flicker.py [--quick] [--markdown] [--residuals] [--seeds N]
+    python benchmarks/flicker.py [TABLE ...] [--quick] [--markdown] [--seeds N]
 
-The same float32 images and masks go to both. Imports, compilation (numba) and making the input are not counted. Ours
-and jwst run in turn in one process, with one BLAS thread; the best time counts, the worst is shown. `--residuals`
-cleans seeded simulations instead (1/f noise of four amplifiers with offsets and alternating columns, sources, extended
-light, white noise) and shows the rms of what is left of the stripes, with its scatter over the seeds. Where jwst isn't
-installed, it shows "-".
+Without a name all tables are made, in this order:
+
+residuals: seeded simulations (1/f noise of four amplifiers with offsets and alternating columns, sources, extended
+light, white noise) are cleaned; the rms of what is left of the stripes, with its scatter over the seeds.
+time: ours and jwst on the same float32 images and masks, in turn, in one process with one BLAS thread; the best time
+counts, the worst is shown. Imports, compilation (numba) and making the input are not counted.
+growth: time of a correction against the number of groups.
+memory: private memory (Linux: RssAnon) while a ramp in a file is cleaned into another, 5 GB of disk.
+
+Where jwst isn't installed, it shows "-".
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from typing import Any
 import numpy as np
 from harness import HEAD, Task, blas_threads, compare, machine, spread, table, timed
 from others import peer
+from ramp_memory import memory_rows
 from residuals import cleaners, scene, tables
 
 from corontools import Exposure, FlickerCleaner
@@ -202,6 +208,9 @@ def tasks(quick: bool) -> list[Task]:
     ]
 
 
+# tables
+
+
 def print_times(quick: bool, markdown: bool) -> None:
     todo = tasks(quick)
     for task in todo:
@@ -210,7 +219,9 @@ def print_times(quick: bool, markdown: bool) -> None:
         rows = [row.cells() for task in todo for row in compare(task, repeats=2 if quick else 3, threads=threads)]
     if quick:  # what is wanted, is wanted at full size
         rows = [(*row[:-1], "") for row in rows]
-    print(table(HEAD, rows, markdown=markdown))
+    # the number of threads is the same for all
+    head, *rows = ((name, *others) for name, _, *others in (HEAD, *rows))
+    print(table(head, rows, markdown=markdown))
 
 
 def print_growth(quick: bool, markdown: bool) -> None:
@@ -219,29 +230,46 @@ def print_growth(quick: bool, markdown: bool) -> None:
     print(table(("growth with groups", "ours", "each difference"), rows, markdown=markdown))
 
 
+def print_memory(quick: bool, markdown: bool) -> None:
+    rows = memory_rows(2, 4, 512) if quick else memory_rows(10, 10, 2048)
+    if quick:  # what is wanted, is wanted at full size
+        rows = [(*row[:-1], "") for row in rows]
+    print(table(("from file to file", "frames", "time", "wanted"), rows, markdown=markdown))
+
+
 def print_residuals(quick: bool, markdown: bool, seeds: int) -> None:
     with blas_threads(1):
         made = tables(2048, 1 if quick else seeds)
     for title, rows in made:
-        print(table((title, *cleaners()), rows, markdown=markdown), end="\n\n")
+        print(f"**{title.capitalize()}**\n" if markdown else title)
+        print(table(("left", *cleaners()), rows, markdown=markdown), end="\n\n")
+
+
+TABLES = ("residuals", "time", "growth", "memory")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small images, under a minute; of residuals, one seed")
+    parser.add_argument("tables", metavar="TABLE", nargs="*", help=f"of {', '.join(TABLES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="small images; of residuals, one seed")
     parser.add_argument("--markdown", action="store_true", help="tables as Markdown")
-    parser.add_argument("--residuals", action="store_true", help="stripes that are left instead of times")
     parser.add_argument("--seeds", type=int, default=3, help="of the residuals (default 3)")
     options = parser.parse_args()
+    unknown = sorted(set(options.tables) - set(TABLES))
+    if unknown:
+        parser.error(f"there is no table {unknown[0]}, there are {', '.join(TABLES)}")
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     print(machine(PACKAGES), end="\n\n")
-    if options.residuals:
-        print_residuals(options.quick, options.markdown, options.seeds)
-        return
-    print_times(options.quick, options.markdown)
-    print()
-    print_growth(options.quick, options.markdown)
+    makers = {
+        "residuals": partial(print_residuals, seeds=options.seeds),
+        "time": print_times,
+        "growth": print_growth,
+        "memory": print_memory,
+    }
+    for name in options.tables or TABLES:
+        makers[name](options.quick, options.markdown)
+        print(flush=True)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from numba import njit
 def gather(lines, flip, overhead, block):
     """Sums over blocks of clock ticks, (4, channels, blocks).
 
-    They are the number of values that are not NaN, the sum of these, and both with the sign (-1)^tick. `lines` is
-    (line, channel, pixel); a channel with `flip` is read from its last pixel on.
+    They are the number of values that are not NaN, the sum of these, and both with the sign (-1)^tick, in the type of
+    `lines` (line, channel, pixel); a channel with `flip` is read from its last pixel on.
     """
     n_line, n_channel, length = lines.shape
     period = length + overhead
-    out = np.zeros((4, n_channel, (n_line * period + block - 1) // block))
+    out = np.zeros((4, n_channel, (n_line * period + block - 1) // block), lines.dtype)
     for line in range(n_line):
         for channel in range(n_channel):
             for j in range(length):
@@ -32,17 +32,17 @@ def gather(lines, flip, overhead, block):
 
 
 @njit(cache=True, nogil=True)
-def spread(slow, alternating, variance, flip, overhead, block, model, err):
-    """Model and variance of each pixel (line, channel, pixel), interpolated between blocks.
+def spread(slow, alternating, flip, overhead, block, first, step, out):
+    """A slow series and an alternating one, times (-1)^tick, at the pixels of some lines, interpolated between blocks.
 
-    The model is the slow series and the alternating one times (-1)^tick.
+    `out` is (line, channel, pixel); its lines are `first`, `first + step`, ... of the image.
     """
-    n_line, n_channel, length = model.shape
+    n_line, n_channel, length = out.shape
     period, last = length + overhead, slow.shape[1] - 1
     for line in range(n_line):
         for channel in range(n_channel):
             for j in range(length):
-                tick = line * period + j
+                tick = (first + line * step) * period + j
                 place = min(max((tick + 0.5) / block - 0.5, 0.0), last)
                 k = int(place)
                 after = min(k + 1, last)
@@ -51,9 +51,7 @@ def spread(slow, alternating, variance, flip, overhead, block, model, err):
                 here = slow[channel, k] + sign * alternating[channel, k]
                 there = slow[channel, after] + sign * alternating[channel, after]
                 pixel = length - 1 - j if flip[channel] else j
-                model[line, channel, pixel] = here + part * (there - here)
-                spare = variance[channel, after] - variance[channel, k]
-                err[line, channel, pixel] = variance[channel, k] + part * spare
+                out[line, channel, pixel] = here + part * (there - here)
 
 
 @njit(cache=True, nogil=True)

@@ -30,7 +30,7 @@ sum over frequency of S / (1 + S w / s2), where w is the density smoothed over t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +46,8 @@ STEPS, TOLERANCE = 60, 1e-3
 OUTLIER = 4.0
 # cycles per block from which on the blocks leave noise to the fine fit
 FINE = 0.3
-# rows from which the spectrum of the fine fit is estimated, and lines worked on at once
-FINE_ROWS, FINE_LINES = 1024, 128
+# rows from which the spectrum of the fine fit is estimated; lines, and values of several rows, worked on at once
+FINE_ROWS, LINES, ROWS = 1024, 128, 1 << 17
 # sigma above which a part of the spectrum counts
 CERTAIN = 3.0
 # strong stripes can hide the white noise from the spectrum: its least share of what neighbouring pixels show, and how
@@ -97,43 +97,75 @@ class Estimate(NamedTuple):
     noise: float
 
 
-def fit(
-    lines: np.ndarray, clock: Clock, *, slow: Band, alternating: Band, fine: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Model and error of lines (line, channel, pixel); NaN is no data. A channel without data gets 0 and NaN.
+class Process(NamedTuple):
+    """What is known of the noise in each block, (channels, blocks): slow, of alternating sign, and variance."""
 
-    `fine` adds what changes faster than the blocks follow. Outliers among the lines become NaN.
+    slow: np.ndarray
+    alternating: np.ndarray
+    variance: np.ndarray
+
+    def model(self, lines: np.ndarray, which: slice, clock: Clock) -> np.ndarray:
+        """Noise of the pixels of some of the lines (line, channel, pixel)."""
+        from corontools.arrays._stream_kernels import spread
+
+        first, _, step = which.indices(len(lines))
+        out = np.empty_like(lines[which])
+        spread(self.slow, self.alternating, clock.flip, clock.overhead, clock.block, first, step, out)
+        return out
+
+
+def fit(lines: np.ndarray, clock: Clock, *, axis: int, slow: Band, alternating: Band, fine: bool = False) -> Stripes:
+    """Noise of an image's lines along `axis` (line, channel, pixel), which turn into the model; NaN is no data.
+
+    `fine` adds what changes faster than the blocks follow. A channel without data gets 0 and NaN.
     """
+    from corontools.arrays._stream_kernels import gather
+
     _drop_outliers(lines)
-    known = ~np.isnan(lines).all(axis=(0, 2))
-    if not known.any():
-        return np.zeros_like(lines), np.full_like(lines, np.nan)
-    model, err = _blockwise(lines, clock, slow, alternating)
-    if fine and lines.shape[-1] >= 4 * clock.block:
-        err += _add_fine(model, lines, clock.block)
-    model[:, ~known], err[:, ~known] = 0.0, np.nan
-    return model, np.sqrt(err, out=err)
-
-
-def _blockwise(lines: np.ndarray, clock: Clock, slow: Band, alternating: Band) -> tuple[np.ndarray, np.ndarray]:
-    """Model and its variance as they follow from the blocks."""
-    from corontools.arrays._stream_kernels import gather, spread
-
     sums = gather(lines, clock.flip, clock.overhead, clock.block)
-    number = np.maximum(sums[0].sum(axis=1), 1)
-    level = sums[1].sum(axis=1) / number
-    drift, wave = _estimates(sums, level, clock, slow, alternating, least=FLOOR * _white(lines))
-    variance = drift.variance + wave.variance + (drift.noise / number)[:, None]
-    model, err = np.empty_like(lines), np.empty_like(lines)
-    series = (drift.mean + level[:, None], wave.mean, variance)
-    spread(*series, clock.flip, clock.overhead, clock.block, model, err)
-    return model, err
+    number = sums[0].sum(axis=1, dtype=np.float64)
+    known = number > 0
+    if not known.any():
+        found = Process(*np.zeros_like(sums[:3]))
+    else:
+        found = _process(sums, number, clock, slow, alternating, least=FLOOR * _white(lines))
+    del sums  # makes room for what follows
+    fast = _fine_filter(lines, found, clock) if fine and lines.shape[-1] >= 4 * clock.block else None
+    _to_model(lines, found, clock, fast)
+    lines[:, ~known] = 0.0
+    variance = np.where(known[:, None], found.variance + (0.0 if fast is None else fast.variance), np.nan)
+    shape, kind = lines.shape, lines.dtype
+    return Stripes(
+        _side_by_side(lines, axis),
+        np.broadcast_to(known, shape[:2]),
+        lambda: _side_by_side(_error(variance, clock, np.empty(shape, kind)), axis),
+    )
 
 
-def as_stripes(model: np.ndarray, err: np.ndarray, axis: int) -> Stripes:
+def _error(variance: np.ndarray, clock: Clock, out: np.ndarray) -> np.ndarray:
+    """Standard deviation of each pixel (line, channel, pixel), into `out`, from the variance in each block."""
+    from corontools.arrays._stream_kernels import spread
+
+    spread(variance, np.zeros_like(variance), clock.flip, clock.overhead, clock.block, 0, 1, out)
+    return np.sqrt(out, out=out)
+
+
+def _process(
+    sums: np.ndarray, number: np.ndarray, clock: Clock, slow: Band, alternating: Band, *, least: float
+) -> Process:
+    """The noise from the sums that `gather` makes, which are changed."""
+    level = (sums[1].sum(axis=1, dtype=np.float64) / np.maximum(number, 1)).astype(sums.dtype)
+    drift, wave = _estimates(sums, level, clock, slow, alternating, least=least)
+    drift.mean[...] += level[:, None]
+    drift.variance[...] += wave.variance
+    drift.variance[...] += (drift.noise / np.maximum(number, 1))[:, None]
+    return Process(drift.mean, wave.mean, drift.variance)
+
+
+def _side_by_side(lines: np.ndarray, axis: int) -> np.ndarray:
     """Channels side by side again, in the orientation of the image."""
-    model, err = (values.reshape(len(values), -1) for values in (model, err))
-    return Stripes(model.T, err.T) if axis == 0 else Stripes(model, err)
+    image = lines.reshape(len(lines), -1)
+    return image.T if axis == 0 else image
 
 
 def _white(lines: np.ndarray) -> float:
@@ -150,45 +182,55 @@ def _estimates(
     """Slow process about a level, and that with alternating sign, from the sums that `gather` makes.
 
     Signs nearly cancel in a block, so each of the two is small noise to the other; the second round takes it out. A
-    pixel has a variance of `least` or more.
+    pixel has a variance of `least` or more. The sums are left without what was found.
     """
     count, total, sign, signed = sums
-    total, signed = total - level[:, None] * count, signed - level[:, None] * sign
-    wave = _alternating(count, signed, clock, alternating, least)
-    drift = estimate(Series(count, total - sign * wave.mean), _scaled(slow, clock.block), least)
-    return drift, _alternating(count, signed - sign * drift.mean, clock, alternating, least)
+    total -= level[:, None] * count
+    signed -= level[:, None] * sign
+    total -= sign * _alternating(count, signed, clock, alternating, least).mean
+    drift = estimate(Series(count, total), _scaled(slow, clock.block), least)
+    signed -= sign * drift.mean
+    return drift, _alternating(count, signed, clock, alternating, least)
 
 
-def _add_fine(model: np.ndarray, lines: np.ndarray, block: int) -> float:
-    """Add to the model what changes faster than the blocks follow; gives its variance.
+class Filter(NamedTuple):
+    """Factor of each frequency of a line of n ticks, and the variance of what passes."""
+
+    factor: np.ndarray
+    n: int
+    variance: float
+
+    def __call__(self, rest: np.ndarray) -> np.ndarray:
+        """Part of the values (..., pixel) that passes; NaN is no data."""
+        passed = fft.irfft(fft.rfft(np.nan_to_num(rest), self.n) * self.factor.astype(rest.dtype), self.n)
+        return passed[..., : rest.shape[-1]]
+
+
+def _fine_filter(lines: np.ndarray, found: Process, clock: Clock) -> Filter:
+    """What changes faster than the blocks follow, as a filter of what they leave.
 
     It is estimated within each line alone, and to first order in its power over that of white noise.
     """
     n_line, n_channel, length = lines.shape
     n = fft.next_fast_len(length + length // 16, real=True)
-    some = slice(None, None, max(1, n_line * n_channel // FINE_ROWS))
-    series = _rest(lines[some], model[some])
-    spectrum = estimate_spectrum(_padded(series, n), EVERYTHING, FINE / block)
-    density = series.number.sum() / max(length * series.number.any(axis=1).sum(), 1)
-    factor = spectrum.power / (spectrum.power * density + spectrum.noise)
-    for start in range(0, n_line, FINE_LINES):
-        part = slice(start, start + FINE_LINES)
-        total = _rest(lines[part], model[part]).total
-        found = fft.irfft(fft.rfft(total, n) * factor.astype(lines.dtype), n)[:, :length]
-        model[part] += found.reshape(-1, n_channel, length)
-    return spectrum.noise * float(factor[0] + 2 * factor[1:].sum()) / n
-
-
-def _rest(lines: np.ndarray, model: np.ndarray) -> Series:
-    """What a model leaves, each line of a channel a series of its own."""
-    rest = (lines - model).reshape(-1, lines.shape[-1])
+    some = slice(0, n_line, max(1, n_line * n_channel // FINE_ROWS))
+    rest = (lines[some] - found.model(lines, some, clock)).reshape(-1, length)
     good = ~np.isnan(rest)
-    return Series(good.astype(rest.dtype), np.where(good, rest, rest.dtype.type(0)))
+    series = Series(good.astype(rest.dtype), np.nan_to_num(rest))
+    spectrum = estimate_spectrum(series, EVERYTHING, n=n, lowest=FINE / clock.block)
+    density = good.sum() / max(length * good.any(axis=1).sum(), 1)
+    factor = spectrum.power / (spectrum.power * density + spectrum.noise)
+    return Filter(factor, n, spectrum.noise * float(factor[0] + 2 * factor[1:].sum()) / n)
 
 
-def _padded(series: Series, n: int) -> Series:
-    """Blocks without data after the last one."""
-    return Series(*(np.pad(values, ((0, 0), (0, n - values.shape[1]))) for values in series))
+def _to_model(lines: np.ndarray, found: Process, clock: Clock, filtered: Filter | None) -> None:
+    """Write the model over the lines, some at a time."""
+    for start in range(0, len(lines), LINES):
+        part = slice(start, start + LINES)
+        model = found.model(lines, part, clock)
+        if filtered is not None:
+            model += filtered(lines[part] - model)
+        lines[part] = model
 
 
 def _drop_outliers(lines: np.ndarray) -> None:
@@ -210,11 +252,11 @@ def _alternating(count: np.ndarray, signed: np.ndarray, clock: Clock, band: Band
     n = count.shape[1]
     factor = max(1, int(0.25 / max(band.none * clock.block, 0.25 / n)))
     starts = np.arange(0, n, factor)
-    coarse = Series(*(np.add.reduceat(values, starts, axis=1) for values in (count, signed)))
+    coarse = Series(*(np.add.reduceat(values, starts, axis=1, dtype=np.float64) for values in (count, signed)))
     found = estimate(coarse, _scaled(band, clock.block * factor), least)
     place = (np.arange(n) + 0.5) / factor - 0.5
     mean, variance = (
-        np.array([np.interp(place, np.arange(starts.size), channel) for channel in values])
+        np.array([np.interp(place, np.arange(starts.size), channel).astype(signed.dtype) for channel in values])
         for values in (found.mean, found.variance)
     )
     return Estimate(mean, variance, found.noise)
@@ -224,13 +266,14 @@ def estimate(series: Series, band: Band, least: float = 0.0) -> Estimate:
     """Spectrum from the data, then the process given the spectrum; a pixel has a variance of `least` or more."""
     n = series.number.shape[1]
     padded = fft.next_fast_len(n + max(1, int(PADDING * n)), real=True)
-    whole = _padded(series, padded)
-    spectrum = estimate_spectrum(whole, band)
+    spectrum = estimate_spectrum(series, band, n=padded)
     spectrum = spectrum._replace(noise=max(spectrum.noise, least))
-    # one channel after the other: the solver holds many series
-    alone = [Series(*(values[i : i + 1] for values in whole)) for i in range(len(series.number))]
-    mean = np.concatenate([posterior_mean(one, spectrum)[:, :n] for one in alone])
-    return Estimate(mean, posterior_variance(whole, spectrum)[:, :n], spectrum.noise)
+    mean, variance = np.empty((2, *series.total.shape), series.total.dtype)
+    for i in range(len(mean)):  # one channel after the other: the solver holds many series, in float64
+        alone = Series(*(np.pad(values[i : i + 1].astype(float), ((0, 0), (0, padded - n))) for values in series))
+        mean[i] = posterior_mean(alone, spectrum)[0, :n]
+        variance[i] = posterior_variance(alone, spectrum)[0, :n]
+    return Estimate(mean, variance, spectrum.noise)
 
 
 def gain(n: int, band: Band) -> np.ndarray:
@@ -239,8 +282,8 @@ def gain(n: int, band: Band) -> np.ndarray:
     return 0.5 * (1 + np.cos(np.pi * beyond))
 
 
-def tents(n: int, band: Band) -> np.ndarray:
-    """Shapes whose sum is a spectrum: tents in log(frequency) over frequency, (tents, n // 2 + 1).
+def tents(n: int, band: Band) -> Iterator[np.ndarray]:
+    """Shapes whose sum is a spectrum: tents in log(frequency) over frequency, (n // 2 + 1,).
 
     The last one goes on as 1 / frequency, so that it differs from white noise.
     """
@@ -249,31 +292,44 @@ def tents(n: int, band: Band) -> np.ndarray:
     last = max(min(band.none, 0.5) * n / TENT, 1.0)
     number = 1 + max(0, round(np.log(last) / np.log(TENT)))
     place = np.minimum(np.log(k) / np.log(TENT), number - 1)
-    shape = np.maximum(0.0, 1 - np.abs(place - np.arange(number)[:, None]))
-    return shape / k * gain(n, band)
+    weight = gain(n, band) / k
+    for i in range(number):
+        yield np.maximum(0.0, 1 - np.abs(place - i)) * weight
 
 
-def estimate_spectrum(series: Series, band: Band, lowest: float = 0.0) -> Spectrum:
-    """Spectrum by which the power of the masked data, from a lowest frequency on, is most probable."""
-    n = series.number.shape[1]
-    power = np.square(np.abs(fft.rfft(series.total, norm="ortho"))).sum(axis=0)
-    window = fft.irfft(np.square(np.abs(fft.rfft(series.number))).sum(axis=0), n) / n
-    shapes = tents(n, band)
-    expected = fft.rfft(window * fft.irfft(shapes, n)).real
-    white = np.full(power.size, series.number.sum() / n)
+def estimate_spectrum(series: Series, band: Band, *, n: int | None = None, lowest: float = 0.0) -> Spectrum:
+    """Spectrum by which the power of the masked data, from a lowest frequency on, is most probable.
+
+    The series is taken as one of length `n`, the blocks beyond its end without data.
+    """
+    n = n or series.number.shape[1]
+    power, window = _powers(series.total, n) / n, fft.irfft(_powers(series.number, n), n) / n
     starts = _bins(power.size)
     size = np.diff(np.append(starts, power.size))
-    rows = np.add.reduceat(np.vstack([power, expected, white]), starts, axis=1) / size
+    expected = [np.add.reduceat(fft.rfft(window * fft.irfft(tent, n)).real, starts) / size for tent in tents(n, band)]
+    shapes = np.stack([*expected, np.full(starts.size, series.number.sum(dtype=np.float64) / n)], axis=1)
     # where data are missing, neighbouring frequencies aren't independent
-    modes = size * np.square(series.number.sum()) / max(np.square(series.number).sum() * n, TINY)
-    use = starts >= lowest * n
-    if not rows[0, use].any():
+    squares = float(np.einsum("rk,rk->", series.number, series.number, dtype=np.float64))
+    modes = size * np.square(series.number.sum(dtype=np.float64)) / max(squares * n, TINY)
+    found, use = np.add.reduceat(power, starts) / size, starts >= lowest * n
+    if not found[use].any():
         return Spectrum(np.zeros(power.size), 1.0)
-    strength = _most_probable(rows[0, use], rows[1:, use].T, modes[use])
-    return Spectrum(
-        np.where(np.arange(power.size) >= lowest * n, strength[:-1] @ shapes, 0.0),
-        max(float(strength[-1]), TINY * float(rows[0].max())),
-    )
+    strength = _most_probable(found[use], shapes[use], modes[use])
+    whole = np.zeros(power.size)
+    for one, tent in zip(strength, tents(n, band), strict=False):  # the last is that of white noise
+        whole += one * tent
+    whole[: int(np.ceil(lowest * n))] = 0.0
+    return Spectrum(whole, max(float(strength[-1]), TINY * float(found.max())))
+
+
+def _powers(values: np.ndarray, n: int) -> np.ndarray:
+    """Squared Fourier amplitudes of each frequency, summed over the rows, some of which are worked on at once."""
+    step = max(1, ROWS // n)
+    total = np.zeros(n // 2 + 1)
+    for start in range(0, len(values), step):
+        waves = fft.rfft(values[start : start + step].astype(float), n)
+        total += np.einsum("rk,rk->k", waves.real, waves.real) + np.einsum("rk,rk->k", waves.imag, waves.imag)
+    return total
 
 
 def _bins(size: int) -> np.ndarray:

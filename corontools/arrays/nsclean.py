@@ -36,6 +36,7 @@ from typing import NamedTuple
 import numpy as np
 
 from corontools.arrays import _timestream
+from corontools.arrays.flicker import OVERHEAD
 from corontools.arrays.stripes import Stripes, as_lines, line_statistics
 from corontools.errors import DataError
 
@@ -114,8 +115,8 @@ def fourier_stripes(
     lines = as_lines(image, good, axis)
     kept = _without_outliers(lines)
     if not kept.any():
-        shape = np.shape(image)
-        return Stripes(np.zeros(shape, lines.dtype), np.full(shape, np.nan, lines.dtype))
+        shape, kind = np.shape(image), lines.dtype
+        return Stripes(np.zeros(shape, kind), np.zeros((len(lines), 1), bool), lambda: np.full(shape, np.nan, kind))
     mean, kind = float(lines.mean(dtype=np.float64, where=kept)), lines.dtype
     gain = _gain(lines.shape[1], cutoff)
     waves = _waves(lines.shape[1], 2 * gain.size - 1)
@@ -127,9 +128,8 @@ def fourier_stripes(
         fit = _smoothed(fit, known, smooth)
     fit[:, 0] += mean
     fit[~known], spread[~known] = 0.0, np.nan
-    variance = _sum_of_waves(spread, waves, axis, kind)
-    err = np.sqrt(np.maximum(variance, 0, out=variance), out=variance)
-    return Stripes(_sum_of_waves(fit, _basis(waves, gain.size), axis, kind), err)
+    model = _sum_of_waves(fit, _basis(waves, gain.size), axis, kind)
+    return Stripes(model, known[:, None], lambda: _root(_sum_of_waves(spread, waves, axis, kind)))
 
 
 def fourier_stream(
@@ -137,7 +137,7 @@ def fourier_stream(
     good: np.ndarray,
     *,
     axis: int,
-    n_overhead: int = 12,
+    overhead: int = OVERHEAD,
     tick: float = 10e-6,
     frequencies: tuple[float, float, float, float] = (1061.0, 1211.0, 49943.0, 49957.0),
 ) -> Stripes:
@@ -155,7 +155,7 @@ def fourier_stream(
         Pixels that count.
     axis : int
         Axis along which a line is read: 1 for horizontal stripes, 0 for vertical ones.
-    n_overhead : int
+    overhead : int
         Clock ticks after each line in which no pixel is read.
     tick : float
         Seconds for each pixel.
@@ -189,14 +189,14 @@ def fourier_stream(
             f"frequencies should rise from 0 to {0.5 / tick:.6g} Hz (half the pixel rate), found {frequencies}"
         )
     lines = as_lines(image, good, axis)
-    clock = _timestream.Clock(n_overhead, int(np.clip(SAMPLES / max(zero, 1e-9), 1, LONGEST)), np.array([False]))
-    model, err = _timestream.fit(
+    clock = _timestream.Clock(overhead, int(np.clip(SAMPLES / max(zero, 1e-9), 1, LONGEST)), np.array([False]))
+    return _timestream.fit(
         lines[:, None],
         clock,
+        axis=axis,
         slow=_timestream.Band(low, zero),
         alternating=_timestream.Band(0.5 - high, 0.5 - back),
     )
-    return _timestream.as_stripes(model, err, axis)
 
 
 def _without_outliers(lines: np.ndarray) -> np.ndarray:
@@ -348,3 +348,8 @@ def _sum_of_waves(coefficients: np.ndarray, waves: np.ndarray, axis: int, kind: 
     """Image whose lines, along `axis`, are the waves (in columns) times the coefficients of each line."""
     coefficients, waves = coefficients.astype(kind), waves.astype(kind)
     return waves @ coefficients.T if axis == 0 else coefficients @ waves.T
+
+
+def _root(variance: np.ndarray) -> np.ndarray:
+    """Standard deviation, in place of the variance, which rounding may have made negative."""
+    return np.sqrt(np.maximum(variance, 0, out=variance), out=variance)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from corontools.arrays import _timestream
+from corontools.arrays.flicker import OVERHEAD
 from corontools.arrays.stripes import Stripes, as_lines
 from corontools.errors import DataError
 
@@ -22,7 +23,7 @@ def stream_stripes(
     *,
     axis: int,
     channels: int = 4,
-    overhead: int = 12,
+    overhead: int = OVERHEAD,
     block: int = 8,
     flip: Sequence[bool] | None = None,
 ) -> Stripes:
@@ -76,11 +77,11 @@ def stream_stripes(
     backwards = np.arange(channels) % 2 == 1 if flip is None else np.asarray(flip, bool)
     if backwards.shape != (channels,):
         raise DataError(f"flip should have one entry for each of {channels} channels, found {backwards.size}")
-    model, err = _timestream.fit(
+    return _timestream.fit(
         lines.reshape(n_line, channels, -1),
         _timestream.Clock(overhead, block, backwards),
+        axis=axis,
         slow=_timestream.EVERYTHING,
         alternating=ALTERNATING,
         fine=True,
     )
-    return _timestream.as_stripes(model, err, axis)

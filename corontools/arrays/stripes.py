@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,19 +21,33 @@ FEW = 8
 BLOCK = 1 << 18
 
 
-class Stripes(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Stripes:
     """Noise of an image and its error.
 
     Attributes
     ----------
     model : ndarray, shape (y, x)
         What is to be subtracted; 0 where nothing is known.
-    err : ndarray, shape (y, x)
-        1-sigma error of the model; NaN where nothing is known.
+    known : ndarray of bool, shape (n_line, n_part)
+        Whether a line, or each amplifier's part of it, was fitted.
+    error : callable
+        Makes `err`, which is as large as the image, and which few want.
     """
 
     model: np.ndarray
-    err: np.ndarray
+    known: np.ndarray
+    error: Callable[[], np.ndarray]
+
+    @cached_property
+    def err(self) -> np.ndarray:
+        """1-sigma error of the model, (y, x); NaN where nothing is known."""
+        return self.error()
+
+    def times(self, factor: np.ndarray) -> Stripes:
+        """Model and error multiplied by an image."""
+        error = self.error  # not `self`, which holds the model
+        return Stripes(self.model * factor, self.known, lambda: error() * factor)
 
 
 def median_stripes(image: np.ndarray, good: np.ndarray, *, axis: int, channels: int = 1) -> Stripes:
@@ -73,8 +89,13 @@ def median_stripes(image: np.ndarray, good: np.ndarray, *, axis: int, channels: 
     n_line, length = lines.shape
     if channels < 1 or length % channels:
         raise DataError(f"lines of {length} px can't be cut into {channels} equal channels; give channels=1")
-    level, err = _levels(lines.reshape(n_line * channels, -1))
-    return Stripes(*(_spread(values.reshape(n_line, channels), length, axis) for values in (level, err)))
+    level, err = (values.reshape(n_line, channels) for values in _levels(lines.reshape(n_line * channels, -1)))
+    known = np.isfinite(level)
+    return Stripes(
+        _spread(np.where(known, level, 0), length, axis),
+        known,
+        lambda: _spread(np.where(known, err, np.nan).astype(err.dtype, copy=False), length, axis),
+    )
 
 
 def _spread(values: np.ndarray, length: int, axis: int) -> np.ndarray:
@@ -110,11 +131,10 @@ def _transposed(image: np.ndarray, good: np.ndarray, kind: type) -> np.ndarray:
 
 
 def _levels(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median of the finite values of each row, and its error."""
+    """Median of the finite values of each row, and its error; both not finite where there are none."""
     level, scatter, count = line_statistics(lines)
     with np.errstate(divide="ignore", invalid="ignore"):
-        err = MEDIAN_ERROR * scatter / np.sqrt(count)
-    return np.where(count > 0, level, 0), np.where(count > 0, err, np.nan).astype(lines.dtype)
+        return level, (MEDIAN_ERROR * scatter / np.sqrt(count)).astype(lines.dtype, copy=False)
 
 
 def line_statistics(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

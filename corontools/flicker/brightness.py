@@ -10,7 +10,10 @@ from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.flicker.rate import draft_rate
 
-__all__ = ["checked_flux", "relative_brightness"]
+__all__ = ["checked_flux", "over_median", "relative_brightness"]
+
+# rows of an image that are looked at together
+ROWS = 64
 
 
 def checked_flux(flux: Any, n_int: int) -> tuple[float, ...] | None:
@@ -29,13 +32,11 @@ def checked_flux(flux: Any, n_int: int) -> tuple[float, ...] | None:
     return tuple(values.tolist())
 
 
-def relative_brightness(
-    exposure: Exposure, mean: np.ndarray, photons: float, flux: tuple[float, ...] | None = None
-) -> np.ndarray:
+def relative_brightness(exposure: Exposure, mean: np.ndarray, photons: float) -> np.ndarray:
     """Brightness of each integration over their median, (n_int,).
 
-    That given as `flux`; else the least-squares factor between the rate of the integration and that of all, which is
-    read one integration at a time. An integration that has none gets 1.
+    It is the least-squares factor between the rate of the integration and that of all; one integration is read at a
+    time. An integration that has none gets 1.
 
     Parameters
     ----------
@@ -45,17 +46,27 @@ def relative_brightness(
         Draft rate (y, x) of a ramp; rateints are averaged.
     photons : float
         See `rate.draft_rate`.
-    flux : tuple of float, optional
     """
-    n_int, ramp = exposure.shape[0], exposure.data.ndim == 4
-    if flux is None:
-        whole = np.asarray(mean) if ramp else _mean(exposure.data)
-        factors = np.array([_factor(_rate(exposure, i, photons), whole) for i in range(n_int)])
-    else:
-        factors = np.array(flux)
+    data, ramp = exposure.data, exposure.data.ndim == 4
+    whole = mean if ramp else _mean(data)
+
+    def factor(i: int) -> float:
+        return _factor(draft_rate(exposure, photons=photons, integration=i) if ramp else data[i], whole)
+
+    return over_median(np.array([factor(i) for i in range(len(data))]))
+
+
+def over_median(factors: np.ndarray) -> np.ndarray:
+    """Factors over their median, 1 where they are not positive numbers.
+
+    Examples
+    --------
+    >>> over_median(np.array([2.0, np.nan, 4.0, 1.0])).tolist()
+    [1.0, 1.0, 2.0, 0.5]
+    """
     known = np.isfinite(factors) & (factors > 0)
     if not known.any():
-        return np.ones(n_int)
+        return np.ones(len(factors))
     return np.where(known, factors / np.median(factors[known]), 1.0)
 
 
@@ -70,19 +81,12 @@ def _mean(cube: np.ndarray) -> np.ndarray:
         return total / count
 
 
-def _rate(exposure: Exposure, i: int, photons: float) -> np.ndarray:
-    """Rate of one integration."""
-    if exposure.data.ndim == 3:
-        return exposure.data[i]
-    dq = None if exposure.dq is None else exposure.dq[i : i + 1]
-    one = Exposure(exposure.data[i : i + 1], dq=dq, meta=exposure.meta, pixel_dq=exposure.pixel_dq)
-    return draft_rate(one, photons=photons)
-
-
 def _factor(image: np.ndarray, template: np.ndarray) -> float:
-    """Factor of the template that fits the image best."""
-    both = np.isfinite(image) & np.isfinite(template)
-    a, b = image[both], template[both]
-    # einsum sums in the type that it is told, without copies of the images
-    power = float(np.einsum("i,i->", b, b, dtype=np.float64))
-    return float(np.einsum("i,i->", a, b, dtype=np.float64)) / power if power > 0 else np.nan
+    """Factor of the template that fits the image best; NaN where they share no pixel."""
+    product = power = 0.0
+    for start in range(0, len(image), ROWS):
+        a, b = (np.asarray(one[start : start + ROWS], np.float64) for one in (image, template))
+        both = np.isfinite(a) & np.isfinite(b)
+        a, b = a[both], b[both]
+        product, power = product + float(a @ b), power + float(b @ b)
+    return product / power if power > 0 else np.nan

@@ -50,17 +50,14 @@ def pictures(cleaner: FlickerCleaner) -> Sequence[Any]:
         i, j = frames.first()
     except DataError:  # no usable pixel: the rows tell
         return shown
-    image, found = frames.image(i, j), frames.fit(i, j)
-    if found is None:
-        return shown
+    one = cleaner.one_image(i, j)
     name = f"group {j + 1} - {j}" if frames.groups and frames.scales is None else f"integration {i + 1}"
-    limits = _limits(image, frames.good(i, j))
+    limits = _limits(one.before, frames.good(i, j))
     shown += [
-        quick.image_picture(image, f"{name}, before", kind="linear", limits=limits),
-        quick.image_picture(image - found.noise, "after", kind="linear", limits=limits),
-        cleaner.psd.picture(),
+        quick.image_picture(one.before, f"{name}, before", kind="linear", limits=limits),
+        quick.image_picture(one.after, "after", kind="linear", limits=limits),
     ]
-    return shown
+    return shown if one.psd is None else [*shown, one.psd.picture()]
 
 
 def _limits(image: np.ndarray, good: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,6 @@ import numpy as np
 from corontools.arrays.flicker import flicker_noise
 from corontools.errors import DataError
 from corontools.flicker.frames import Frames
-from corontools.flicker.plan import Fitted, fit_image
 from corontools.progress import progress
 from corontools.result import Result
 
@@ -115,8 +114,8 @@ class InjectionTest(Result):
 
 def null_test(frames: Frames, *, n: int, seed: int) -> NullTest:
     """See `FlickerCleaner.null_test`."""
-    image, good, found = _first(frames, n)
-    sigma, rng = _sigma(frames, image, good, found), np.random.default_rng(seed)
+    image, good, noise = _first(frames, n)
+    sigma, rng = _sigma(frames, image - noise, good), np.random.default_rng(seed)
     power, levels, model = [], [], np.zeros(image.shape)
     with progress(range(n), "null test", "image") as turns:
         for _ in turns:
@@ -131,11 +130,11 @@ def null_test(frames: Frames, *, n: int, seed: int) -> NullTest:
 
 def injection_test(frames: Frames, *, rms: float | None, alpha: float, n: int, seed: int) -> InjectionTest:
     """See `FlickerCleaner.injection_test`."""
-    image, good, found = _first(frames, n)
-    strength = _sigma(frames, image, good, found) if rms is None else float(rms)
+    image, good, noise = _first(frames, n)
+    clean = image - noise
+    strength = _sigma(frames, clean.copy(), good) if rms is None else float(rms)
     if not (np.isfinite(strength) and strength > 0):
         raise DataError(f"rms should be positive, found {strength}")
-    clean = image - found.noise
     base = _model(frames, clean.copy(), good)
     power, planted, left = [], base, base
     with progress(range(n), "injection test", "image") as turns:
@@ -156,32 +155,30 @@ def injection_test(frames: Frames, *, rms: float | None, alpha: float, n: int, s
     return InjectionTest(strength, float(removed), float(off), float(under), planted, left, frames.exposure.meta.unit)
 
 
-def _first(frames: Frames, n: int) -> tuple[np.ndarray, np.ndarray, Fitted]:
+def _first(frames: Frames, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first image with usable pixels, which they are, and its noise."""
     if n < 1:
         raise DataError(f"a test needs one image or more, found n={n}")
     i, j = frames.first()
     image = frames.image(i, j)
     good = frames.good(i, j) & np.isfinite(image)
-    found = fit_image(
-        image.copy(), good, plan=frames.plan, readout=frames.readout, flat=frames.flat, exact=frames.exact
-    )
-    if found is None:
-        raise DataError("no image has a usable pixel, so there is nothing to test; give another mask")
-    return image, good, found
+    return image, good, _model(frames, image.copy(), good)
 
 
 def _model(frames: Frames, image: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Noise that is fitted to an image, which may be overwritten."""
-    found = fit_image(image, good, plan=frames.plan, readout=frames.readout, flat=frames.flat, exact=frames.exact)
+    found = frames.fit_to(image, good)
     return np.zeros(image.shape) if found is None else found.noise
 
 
-def _sigma(frames: Frames, image: np.ndarray, good: np.ndarray, found: Fitted) -> float:
-    """Scatter of the background pixels, from below the median: masks cut off what is high."""
-    flat = 1 if frames.flat is None else frames.flat
-    values = ((image - found.noise) / flat - found.level)[good]
-    low, middle = np.percentile(values, (BELOW, 50))
+def _sigma(frames: Frames, clean: np.ndarray, good: np.ndarray) -> float:
+    """Scatter of the background pixels of an image without stripes, which may be overwritten.
+
+    It is taken from below the median: masks cut off what is high.
+    """
+    found = frames.flattened(clean, good)
+    assert found is not None
+    low, middle = np.percentile(found.image[good], (BELOW, 50))
     return float(middle - low)
 
 

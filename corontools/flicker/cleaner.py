@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,9 @@ import numpy as np
 
 from corontools.errors import DataError
 from corontools.exposure import Exposure, readonly
-from corontools.flicker.brightness import checked_flux, relative_brightness
+from corontools.flicker.brightness import checked_flux, over_median, relative_brightness
 from corontools.flicker.edit import Edit
-from corontools.flicker.frames import Frames, Log
+from corontools.flicker.frames import Frames, Log, real_type
 from corontools.flicker.level import METHODS, box_of, filled_flat
 from corontools.flicker.plan import Plan, check_noise
 from corontools.flicker.rate import draft_rate, photon_share
@@ -138,7 +138,7 @@ class FlickerCleaner(Result):
         """Flat field of these pixels without zeros and gaps, (y, x); None where none was given."""
         if self.flat is None:
             return None
-        image: np.ndarray = np.asarray(plane(self.flat).data, _kind(self.exposure.data))
+        image: np.ndarray = np.asarray(plane(self.flat).data, real_type(self.exposure.data))
         return readonly(filled_flat(cut(image, self.exposure.shape[-2:], self.readout.corner, what="flat")))
 
     @cached_property
@@ -154,21 +154,29 @@ class FlickerCleaner(Result):
     @cached_property
     def scene(self) -> Scene:
         """The scene mask as it was made, before `edit_mask`, and how."""
-        choice, ramp = self.scene_choice, self.exposure.data.ndim == 4
+        choice = self.scene_choice
         if choice.given is not None:
             return Scene(choice.given, ("given",))
-        rate = self.draft_rate
-        if choice.per_integration and ramp:
-            rate = draft_rate(self.exposure, photons=self._photons, per_integration=True)
-        return make_scene(
-            rate if self.flat_image is None else rate / self.flat_image,
-            regions=choice.regions,
-            dq=self._pixel_flags,
+        made = make_scene(
+            self._rates(),
+            choice.regions.lit((self.exposure.shape[-2], self.exposure.shape[-1]), self._pixel_flags),
             n_sigma=self.plan.n_sigma,
             histogram=choice.histogram,
-            per_integration=choice.per_integration,
+            each=choice.per_integration and self.exposure.data.ndim > 2,
             exact=self.exact,
         )
+        return replace(made, flavours=(*choice.regions.flavours, *made.flavours), left_out=choice.regions.left_out)
+
+    def _rates(self) -> Iterator[np.ndarray]:
+        """Rates of which the scene mask is made, over the flat, one at a time."""
+        exposure = self.exposure
+        rates: Iterable[np.ndarray] = exposure.data.reshape(-1, *exposure.shape[-2:])
+        if exposure.data.ndim == 4 and not self.scene_choice.per_integration:
+            rates = [self.draft_rate]
+        elif exposure.data.ndim == 4:
+            rates = (draft_rate(exposure, photons=self._photons, integration=i) for i in range(len(exposure.data)))
+        for rate in rates:
+            yield rate if self.flat_image is None else rate / self.flat_image
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -369,6 +377,14 @@ class FlickerCleaner(Result):
         scales = self._scales if self.plan.background == "median_image" else None
         return Frames(self.exposure, self.mask, self.plan, self.readout, self.flat_image, scales, self.exact)
 
+    def ready(self) -> Frames:
+        """The images, with their mask; the draft rate, as large as one, is kept only if it was asked for before."""
+        asked = "draft_rate" in self.__dict__
+        frames = self.frames
+        if not asked:
+            self.__dict__.pop("draft_rate", None)
+        return frames
+
     @cached_property
     def cleaned(self) -> Exposure:
         """The exposure without the noise: its shape, flags, errors (see `add_err`), WCS and extensions."""
@@ -379,7 +395,8 @@ class FlickerCleaner(Result):
     @cached_property
     def noise(self) -> np.ndarray:
         """What was subtracted, of the data's shape; in a ramp the noise of all differences up to a group."""
-        return readonly(self.exposure.data - self._corrected)
+        with np.errstate(invalid="ignore"):  # infinite values leave NaN
+            return readonly(self.exposure.data - self._corrected)
 
     @cached_property
     def background(self) -> np.ndarray:
@@ -391,7 +408,10 @@ class FlickerCleaner(Result):
 
     @cached_property
     def err(self) -> np.ndarray:
-        """1-sigma error of `noise`, 0 where nothing was subtracted; errors are alike all along a line."""
+        """1-sigma error of `noise`, alike all along a line for medians; 0 where nothing was subtracted, NaN if unknown.
+
+        Unknown is the error of medians where no line has eight usable pixels.
+        """
         out = np.zeros(self.exposure.shape, np.float32)
         self.frames.errors_into(out)
         return readonly(out)
@@ -448,14 +468,16 @@ class FlickerCleaner(Result):
 
     @cached_property
     def _scales(self) -> np.ndarray:
-        return relative_brightness(self.exposure, self.draft_rate, self._photons, self.plan.flux)
+        if self.plan.flux is not None:
+            return over_median(np.array(self.plan.flux))
+        return relative_brightness(self.exposure, self.draft_rate, self._photons)
 
     @cached_property
     def psd(self) -> LineSpectrum:
         """Power spectrum of the levels of the lines, before and after, of the first image with usable pixels."""
-        from corontools.flicker.psd import line_spectrum
-
-        return line_spectrum(self.frames)
+        found = self.one_image(*self.frames.first()).psd
+        assert found is not None  # it has usable pixels
+        return found
 
     def null_test(self, *, n: int = 4, seed: int = 1) -> NullTest:
         """Correct `n` images of white noise without stripes, under the same mask; see `NullTest`."""
@@ -520,13 +542,13 @@ class FlickerCleaner(Result):
 
     @cached_property
     def _corrected(self) -> np.ndarray:
-        out: np.ndarray = np.empty(self.exposure.shape, _kind(self.exposure.data))
+        out: np.ndarray = np.empty(self.exposure.shape, real_type(self.exposure.data))
         self.clean_into(out)
         return readonly(out)
 
     def clean_into(self, out: np.ndarray) -> Log:
         """Write the cleaned data into an array of the data's shape, such as a mapped file, one image at a time."""
-        log = self.frames.correct_into(out)
+        log = self.ready().correct_into(out)
         self.__dict__["log"] = log  # known now, as if it had been read
         return log
 
@@ -555,11 +577,6 @@ class FlickerCleaner(Result):
         from corontools.flicker.cards import pictures
 
         return pictures(self)
-
-
-def _kind(data: np.ndarray) -> type:
-    """Floating-point type of the computation: that of the data."""
-    return np.float64 if data.dtype.itemsize == 8 else np.float32
 
 
 def _checked_sigma(n_sigma: float) -> float:

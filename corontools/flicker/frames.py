@@ -8,19 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
-from corontools.flicker.plan import Fitted, Plan, correlation_of_fits, fit_image
+from corontools.flicker.flags import BAD, UNUSABLE, flagged
+from corontools.flicker.plan import Fitted, Flattened, Plan, correlation_of_fits, fit_image, flattened
 from corontools.flicker.readout import Readout
 from corontools.progress import progress
 
-__all__ = ["Frames", "Log"]
+__all__ = ["Frames", "Log", "real_type"]
 
-# pixels of a group that its difference to the group before isn't fitted to
-UNUSABLE = np.uint32(DQ.DO_NOT_USE | DQ.JUMP_DET | DQ.SATURATED)
-BAD = np.uint32(DQ.DO_NOT_USE)
-# pixels whose values of all integrations are sorted at once
+# rows whose values of all integrations are sorted at once
 ROWS = 64
 
 
@@ -96,26 +93,25 @@ class Frames:
         good = np.array(self.mask[i] if self.mask.ndim == 3 else self.mask)
         dq = self.exposure.dq
         if dq is not None:
-            flags = dq.reshape(self.data.shape)[i, j]
-            good &= (flags & (UNUSABLE if self.groups else BAD)) == 0
+            good &= ~flagged(dq.reshape(self.data.shape)[i, j], UNUSABLE if self.groups else BAD)
         if self.exposure.pixel_dq is not None:
-            good &= (self.exposure.pixel_dq & BAD) == 0
+            good &= ~flagged(self.exposure.pixel_dq, BAD)
         return good
 
     def image(self, i: int, j: int, middle: np.ndarray | None = None) -> np.ndarray:
         """One image as a new array: difference, rate, or what differs from the median over integrations."""
-        data, kind = self.data, np.float64 if self.data.dtype.itemsize == 8 else np.float32
-        if self.scales is not None:
-            middle = self.middle(j) if middle is None else middle
-            return data[i, j] - kind(self.scales[i]) * middle
-        if self.groups:
-            return np.subtract(data[i, j], data[i, j - 1], dtype=kind)
+        data, kind = self.data, real_type(self.data)
+        with np.errstate(invalid="ignore"):  # infinite values leave NaN
+            if self.scales is not None:
+                middle = self.middle(j) if middle is None else middle
+                return data[i, j] - kind(self.scales[i]) * middle
+            if self.groups:
+                return np.subtract(data[i, j], data[i, j - 1], dtype=kind)
         return np.array(data[i, j], kind)
 
     def middle(self, j: int) -> np.ndarray:
         """Median over integrations of a group, the brightness of each made equal, (y, x)."""
-        data = self.data
-        kind = np.float64 if data.dtype.itemsize == 8 else np.float32
+        data, kind = self.data, real_type(self.data)
         scales = np.ones(len(data)) if self.scales is None else self.scales
         out = np.empty(data.shape[2:], kind)
         for start in range(0, len(out), ROWS):
@@ -125,14 +121,15 @@ class Frames:
 
     def fit(self, i: int, j: int, middle: np.ndarray | None = None) -> Fitted | None:
         """Noise of one image; None where it has no usable pixel."""
-        return fit_image(
-            self.image(i, j, middle),
-            self.good(i, j),
-            plan=self.plan,
-            readout=self.readout,
-            flat=self.flat,
-            exact=self.exact,
-        )
+        return self.fit_to(self.image(i, j, middle), self.good(i, j))
+
+    def fit_to(self, image: np.ndarray, good: np.ndarray) -> Fitted | None:
+        """Noise of an image, which may be overwritten, from its good pixels; None where there are none."""
+        return fit_image(image, good, plan=self.plan, readout=self.readout, flat=self.flat, exact=self.exact)
+
+    def flattened(self, image: np.ndarray, good: np.ndarray) -> Flattened | None:
+        """An image over the flat and less its background, in its place; None where no pixel is good."""
+        return flattened(image, good, plan=self.plan, flat=self.flat, exact=self.exact)
 
     def fits(self, name: str = "flicker noise") -> Iterator[tuple[int, int, Fitted | None]]:
         """Noise of every image."""
@@ -150,22 +147,27 @@ class Frames:
         cleaned group before is the same, but that a missing group then makes all later ones missing.
         """
         out = out.reshape(self.data.shape)
-        data, total, notes, corrected = self.data, None, [], 0
-        if self.groups and self.scales is None:
+        data, corrected = self.data, 0
+        notes = [] if self.indices else ["one group, so no difference to correct: left unchanged"]
+        if self._adds:
             out[:, 0] = data[:, 0]
         for i, j, found in self.fits():
-            if self.scales is not None or j <= 1 or total is None:
-                total = None if found is None else np.array(found.noise)
-            elif found is not None:
-                total += found.noise
-            if total is None:
-                out[i, j] = data[i, j]
-            else:
-                np.subtract(data[i, j], total, out=out[i, j])
+            noise: np.ndarray | float = 0.0 if found is None else found.noise
             corrected += found is not None
             notes += self._notes(i, j, found)
             del found  # makes room for the next
+            if self._adds and j > 1:
+                noise = noise + out[i, j]
+            if self._adds and j + 1 < data.shape[1]:
+                out[i, j + 1] = noise  # the sum waits where the next group will stand: a frame less in memory
+            np.subtract(data[i, j], noise, out=out[i, j])
+            del noise
         return Log(corrected, len(self.indices), tuple(notes))
+
+    @property
+    def _adds(self) -> bool:
+        """Whether images are differences, so that a group has the noise of several."""
+        return self.groups and self.scales is None
 
     def errors_into(self, out: np.ndarray) -> None:
         """Write the 1-sigma error of what was subtracted into `out`, 0 where nothing was.
@@ -173,32 +175,43 @@ class Frames:
         Errors of successive differences are correlated, see `plan.correlation_of_fits`.
         """
         out = out.reshape(self.data.shape)
-        adds = self.groups and self.scales is None
-        if adds:
+        if self._adds:
             out[:, 0] = 0
         before: Fitted | None = None
         for i, j, found in self.fits("error of the correction"):
-            variance = np.square(out[i, j - 1]) if adds else np.zeros(self.data.shape[2:], np.float32)
+            variance = np.square(out[i, j - 1]) if self._adds else np.zeros_like(out[i, j])
             if found is not None:
-                # where there is no fit nothing was subtracted
-                known = np.isfinite(found.err)
-                np.add(variance, np.square(found.err), out=variance, where=known)
-                if adds and j > 1 and before is not None:
-                    both = 2 * correlation_of_fits(before.residual, found.residual, self.plan.noise)
-                    np.add(variance, both * found.err * before.err, out=variance, where=known & np.isfinite(before.err))
-            out[i, j] = np.sqrt(np.maximum(variance, 0))
-            before = found
+                self._add_variance(variance, found, before if j > 1 else None)
+            out[i, j] = np.sqrt(np.maximum(variance, 0, out=variance))
+            before = found if self._adds else None
+
+    def _add_variance(self, variance: np.ndarray, found: Fitted, before: Fitted | None) -> None:
+        """Add that of a fit, and what it shares with the fit before; where there is no fit nothing was subtracted."""
+        known = np.isfinite(found.err)
+        np.add(variance, np.square(found.err), out=variance, where=known)
+        if before is not None:
+            both = 2 * correlation_of_fits(before.residual, found.residual, self.plan.noise)
+            np.add(variance, both * found.err * before.err, out=variance, where=known & np.isfinite(before.err))
+        fitted = np.repeat(found.stripes.known, self._length // found.stripes.known.shape[1], axis=1)
+        # lines of so few pixels that nobody knows their scatter
+        variance[~known & (fitted if self.readout.axis == 1 else fitted.T)] = np.nan
+
+    @property
+    def _length(self) -> int:
+        """Pixels of a line."""
+        return int(self.exposure.shape[-2:][self.readout.axis])
 
     def backgrounds(self) -> np.ndarray:
         """Background of every image, of the data's shape; 0 where nothing was fitted."""
         out = np.zeros(self.data.shape, np.float32)
-        if self.scales is None:
-            flat = 1 if self.flat is None else self.flat
-            for i, j, found in self.fits("background"):
-                out[i, j] = 0 if found is None else found.level * flat
+        if self.scales is not None:
+            for j in range(self.data.shape[1]):
+                out[:, j] = self.scales[:, None, None] * self.middle(j)
             return out.reshape(self.exposure.shape)
-        for j in range(self.data.shape[1]):
-            out[:, j] = self.scales[:, None, None] * self.middle(j)
+        with progress(self.indices, "background", "image") as items:
+            for i, j in items:
+                found = self.flattened(self.image(i, j), self.good(i, j))
+                out[i, j] = 0 if found is None else found.level * (1 if self.flat is None else self.flat)
         return out.reshape(self.exposure.shape)
 
     def first(self) -> tuple[int, int]:
@@ -219,8 +232,8 @@ class Frames:
         place = f"integration {i + 1}" + (f", group {j + 1}" if self.groups else "")
         if found is None:
             return [f"{place}: no usable pixel, left unchanged"]
-        missing = np.isnan(found.err).all(axis=self.readout.axis)
-        parts = np.isnan(found.err).any(axis=self.readout.axis) & ~missing
+        missing = ~found.stripes.known.any(axis=1)
+        parts = ~found.stripes.known.all(axis=1) & ~missing
         texts = []
         if missing.any():
             texts.append(f"{place}: {missing.sum()} of {missing.size} {self.readout.stripes} left unchanged")
@@ -229,8 +242,14 @@ class Frames:
         return texts
 
 
+def real_type(data: np.ndarray) -> type[np.floating]:
+    """Floating-point type of the computation: float32 for float32 (and shorter), else float64."""
+    return np.float32 if data.dtype.itemsize <= 4 else np.float64
+
+
 def _nanmedian(cube: np.ndarray) -> np.ndarray:
-    """Median over the first axis of the values that are not NaN; NaN where there are none."""
+    """Median over the first axis of the finite values; NaN where there are none."""
+    cube[~np.isfinite(cube)] = np.nan
     cube.sort(axis=0)  # NaN come last
     count = np.count_nonzero(np.isfinite(cube), axis=0)
     last = np.maximum(count - 1, 0)[None]

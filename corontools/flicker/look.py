@@ -58,7 +58,7 @@ class OneImage:
             If there is no such image: the first group of a ramp has no difference to a group before.
         """
         if (i, j) not in frames.indices:
-            raise DataError(f"there is no image ({i}, {j}) to correct; (integration, group) is one of {frames.indices}")
+            raise DataError(f"there is no image ({i}, {j}) to correct; {_choices(frames)}")
         return cls(frames.image(i, j, middle), frames.fit(i, j, middle), frames.readout, frames.flat)
 
     @property
@@ -98,6 +98,15 @@ class OneImage:
         assert self.fitted is not None
         residual = self.fitted.residual
         return residual, residual + self.fitted.noise / (1 if self.flat is None else self.flat)
+
+
+def _choices(frames: Frames) -> str:
+    """Which images there are."""
+    if not frames.indices:
+        return "a ramp with one group has none"
+    first, last = frames.indices[0], frames.indices[-1]
+    groups = f", groups {first[1]} to {last[1]}" if frames.groups else ""
+    return f"there are integrations {first[0]} to {last[0]}{groups}, counted from 0"
 
 
 def _mean(image: np.ndarray, axis: int) -> np.ndarray:

@@ -13,7 +13,9 @@ from corontools.errors import DataError
 from corontools.flicker.level import background_level
 from corontools.flicker.readout import Readout
 
-__all__ = ["NOISE_METHODS", "Fitted", "Plan", "check_noise", "correlation_of_fits", "fit_image"]
+__all__ = [
+    "NOISE_METHODS", "Fitted", "Flattened", "Plan", "check_noise", "correlation_of_fits", "fit_image", "flattened"
+]  # fmt: skip
 
 NOISE_METHODS = ("median", "fft", "stream")
 # of medians of Gaussian values with correlation r: 2 / pi arcsin r
@@ -47,25 +49,47 @@ class Plan:
     add_err: bool = False
 
 
-class Fitted(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Fitted:
     """Noise of one image.
 
     Attributes
     ----------
-    noise : ndarray, shape (y, x)
-        To be subtracted; 0 where nothing is known.
-    err : ndarray, shape (y, x)
-        1 sigma; NaN where nothing is known.
-    level : ndarray or float
-        Background.
+    stripes : Stripes
+        Noise to be subtracted, and its error.
     residual : ndarray, shape (y, x)
         Image less background and noise, divided by the flat; NaN where no pixel is good.
     """
 
-    noise: np.ndarray
-    err: np.ndarray
-    level: np.ndarray | float
+    stripes: Stripes
     residual: np.ndarray
+
+    @property
+    def noise(self) -> np.ndarray:
+        """To be subtracted, (y, x); 0 where nothing is known."""
+        return self.stripes.model
+
+    @property
+    def err(self) -> np.ndarray:
+        """1 sigma, (y, x); NaN where nothing is known."""
+        return self.stripes.err
+
+
+class Flattened(NamedTuple):
+    """An image divided by the flat, less its background.
+
+    Attributes
+    ----------
+    image : ndarray, shape (y, x)
+    good : ndarray of bool, shape (y, x)
+        Pixels of the background, those beyond its clips left out.
+    level : ndarray or float
+        Background, divided by the flat.
+    """
+
+    image: np.ndarray
+    good: np.ndarray
+    level: np.ndarray | float
 
 
 def check_noise(method: str, by_channel: bool, readout: Readout) -> None:
@@ -104,6 +128,21 @@ def fit_image(
 
     Flat, background, clip at `plan.n_sigma` by the lower half of the values, fit; see `docs/flicker.md`.
     """
+    found = flattened(image, good, plan=plan, flat=flat, exact=exact)
+    if found is None:
+        return None
+    image, good = found.image, found.good
+    del found  # a map of the background isn't needed any more, and the fit takes room
+    stripes = fit_stripes(image, good, plan=plan, readout=readout)
+    image -= stripes.model
+    np.copyto(image, np.nan, where=~good)
+    return Fitted(stripes if flat is None else stripes.times(flat), image)
+
+
+def flattened(
+    image: np.ndarray, good: np.ndarray, *, plan: Plan, flat: np.ndarray | None = None, exact: bool = False
+) -> Flattened | None:
+    """An image (y, x) over the flat and less its background, in its place; None where no pixel is good."""
     if flat is not None:
         image /= flat
     good = good & np.isfinite(image)
@@ -116,12 +155,7 @@ def fit_image(
         good, _, _ = background_pixels(
             image, good, lower=plan.n_sigma, upper=plan.n_sigma, lower_half=True, exact=exact
         )
-    model, err = fit_stripes(image, good, plan=plan, readout=readout)
-    image -= model
-    np.copyto(image, np.nan, where=~good)
-    if flat is not None:
-        model, err = model * flat, err * flat
-    return Fitted(model, err, level, image)
+    return Flattened(image, good, level)
 
 
 def fit_stripes(image: np.ndarray, good: np.ndarray, *, plan: Plan, readout: Readout) -> Stripes:

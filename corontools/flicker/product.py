@@ -35,7 +35,7 @@ def product_name(filename: str, suffix: str = SUFFIX) -> str:
     >>> product_name("jw01_nrcalong_ramp.fits"), product_name("image.fits.gz", "mask")
     ('jw01_nrcalong_clean_flicker_noise.fits', 'image_mask.fits')
     """
-    stem = re.sub(r"\.fits(\.(gz|bz2|xz))?$", "", filename)
+    stem = re.sub(r"\.(fits?|fts)(\.(gz|bz2|xz))?$", "", filename, flags=re.IGNORECASE)
     return f"{re.sub(f'_({SUFFIXES})$', '', stem) or 'exposure'}_{suffix}.fits"
 
 
@@ -58,7 +58,7 @@ def save(cleaner: FlickerCleaner, path: str | os.PathLike[str], *, overwrite: bo
         return write_exposure(cleaner.cleaned, path, overwrite=overwrite)
     if not exposure.is_ramp:
         exposure = exposure.with_(pixel_dq=np.zeros(exposure.shape[-2:], np.uint32))
-    exposure = exposure.with_(meta=_meta(exposure.meta, expected_status(cleaner.frames), cleaner.history))
+    exposure = exposure.with_(meta=_meta(exposure.meta, expected_status(cleaner.ready()), cleaner.history))
     flags = flag_planes(exposure)
     primary, planes = _planes(exposure, flags, Path(path).name)
     with fits.open_planes(path, primary, planes, extensions=exposure.extensions, overwrite=overwrite) as maps:

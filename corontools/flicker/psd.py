@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from corontools.flicker.frames import Frames
 from corontools.result import Result
 
-__all__ = ["LineSpectrum", "line_power", "line_spectrum"]
+__all__ = ["LineSpectrum", "line_power"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,18 +54,6 @@ class LineSpectrum(Result):
         return quick.curve_picture(
             curves, f"levels of the {self.stripes}", x_label=f"cycles per {self.stripes[:-1]}", y_label="power"
         )
-
-
-def line_spectrum(frames: Frames) -> LineSpectrum:
-    """See `FlickerCleaner.psd`."""
-    i, j = frames.first()
-    found = frames.fit(i, j)
-    assert found is not None
-    flat = 1 if frames.flat is None else frames.flat
-    axis, channels = frames.readout.axis, frames.readout.channels
-    frequency, after = line_power(found.residual, axis=axis, channels=channels)
-    _, before = line_power(found.residual + found.noise / flat, axis=axis, channels=channels)
-    return LineSpectrum(frequency, before, after, frames.readout.stripes)
 
 
 def line_power(image: np.ndarray, *, axis: int, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:

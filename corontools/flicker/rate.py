@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
+from corontools.flicker.flags import BAD, SPOILT, UNUSABLE, flagged
 
 __all__ = ["difference_weights", "draft_rate"]
 
-# what makes the difference to the group before useless, and what spoils a group for both differences
-JUMPED = np.uint8(DQ.DO_NOT_USE | DQ.SATURATED | DQ.JUMP_DET)
-SPOILT = np.uint8(DQ.DO_NOT_USE | DQ.SATURATED)
+# rows of a difference that are worked on together
+ROWS = 256
 
 
-def draft_rate(ramp: Exposure, *, photons: float = 0.0, per_integration: bool = False) -> np.ndarray:
+def draft_rate(ramp: Exposure, *, photons: float = 0.0, integration: int | None = None) -> np.ndarray:
     """Slope of each pixel, a weighted mean of the differences between groups.
 
     Differences with a jump, and groups that are saturated or not to be used, are left out. One frame of the
@@ -27,25 +28,23 @@ def draft_rate(ramp: Exposure, *, photons: float = 0.0, per_integration: bool = 
     photons : float
         Photon noise of a typical pixel in one difference over read noise of one group, as variances; see
         `difference_weights`.
-    per_integration : bool
+    integration : int, optional
+        Of this one alone; by default of all together.
 
     Returns
     -------
-    ndarray of float32, shape (y, x) or (n_int, y, x)
+    ndarray of float32, shape (y, x)
         In the ramp's unit per second where the header has the time of a group (TGROUP), else per group; NaN where no
         difference can be used. With one group: that group.
     """
-    n_int, n_group = ramp.shape[:2]
-    weights = difference_weights(n_group, photons)
-    scale = 1.0 / group_time(ramp)
-    sets = [[i] for i in range(n_int)] if per_integration else [list(range(n_int))]
-    rates = np.empty((len(sets), *ramp.shape[-2:]), np.float32)
-    for rate, integrations in zip(rates, sets, strict=True):
-        _mean_difference(ramp, integrations, weights, rate)
-        rate *= scale
-        if ramp.pixel_dq is not None:
-            rate[(ramp.pixel_dq & np.uint32(DQ.DO_NOT_USE)) > 0] = np.nan
-    return rates if per_integration else rates[0]
+    weights = difference_weights(ramp.shape[1], photons)
+    integrations = range(ramp.shape[0]) if integration is None else [integration]
+    rate = np.empty(ramp.shape[-2:], np.float32)
+    _mean_difference(ramp, integrations, weights, rate)
+    rate /= group_time(ramp)
+    if ramp.pixel_dq is not None:
+        rate[flagged(ramp.pixel_dq, BAD)] = np.nan
+    return rate
 
 
 def group_time(ramp: Exposure) -> float:
@@ -104,30 +103,34 @@ def photon_share(ramp: Exposure, gain: float | None, read_noise: float | None) -
     return max(per_group, 0.0) / gain / read_noise**2
 
 
-def _mean_difference(ramp: Exposure, integrations: list[int], weights: np.ndarray, out: np.ndarray) -> None:
-    """Weighted mean of the usable differences, into `out`."""
-    weight = np.zeros(out.shape, np.float32)
+def _mean_difference(ramp: Exposure, integrations: Sequence[int], weights: np.ndarray, out: np.ndarray) -> None:
+    """Weighted mean of the usable differences, into `out`; of one group, that group."""
+    weight = np.zeros_like(out)
     out[...] = 0
+    n_group = ramp.shape[1]
     for i in integrations:
-        if ramp.shape[1] == 1:
-            step, use = np.array(ramp.data[i, 0], np.float32), _unspoilt(ramp, i, 0, JUMPED)
-            use &= np.isfinite(step)
-            np.add(out, step, out=out, where=use)
-            weight += use
-        for j in range(1, ramp.shape[1]):
-            step = np.subtract(ramp.data[i, j], ramp.data[i, j - 1], dtype=np.float32)
-            use = np.isfinite(step)
-            use &= _unspoilt(ramp, i, j, JUMPED)
-            use &= _unspoilt(ramp, i, j - 1, SPOILT)
-            share = np.float32(weights[j - 1])
-            step *= share
-            np.add(out, step, out=out, where=use)
-            np.add(weight, share, out=weight, where=use)
+        for j in range(min(1, n_group - 1), n_group):
+            share = np.float32(weights[j - 1] if j else 1.0)
+            for start in range(0, len(out), ROWS):
+                rows = slice(start, start + ROWS)
+                step, use = _difference(ramp, i, j, rows)
+                step *= share
+                np.add(out[rows], step, out=out[rows], where=use)
+                np.add(weight[rows], share, out=weight[rows], where=use)
     with np.errstate(divide="ignore", invalid="ignore"):
         out /= weight
 
 
-def _unspoilt(ramp: Exposure, i: int, j: int, bits: np.uint8) -> np.ndarray:
-    if ramp.dq is None:
-        return np.ones(ramp.shape[-2:], bool)
-    return (ramp.dq[i, j] & bits) == 0
+def _difference(ramp: Exposure, i: int, j: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Difference of a group to the one before, in some rows, and where it can be used; the first group is itself."""
+    if j == 0:
+        step = np.array(ramp.data[i, 0, rows], np.float32)
+    else:
+        with np.errstate(invalid="ignore"):  # infinite values leave NaN
+            step = np.subtract(ramp.data[i, j, rows], ramp.data[i, j - 1, rows], dtype=np.float32)
+    use = np.isfinite(step)
+    if ramp.dq is not None:
+        use &= ~flagged(ramp.dq[i, j, rows], UNUSABLE)
+        if j:
+            use &= ~flagged(ramp.dq[i, j - 1, rows], SPOILT)
+    return step, use

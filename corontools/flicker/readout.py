@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from corontools.errors import DataError
 from corontools.exposure import Exposure
 from corontools.meta import Meta
@@ -17,6 +19,10 @@ MODES = {
     "NRS_IFU": "IFU", "NRS_MSASPEC": "MOS", "NRS_FIXEDSLIT": "FS", "NRS_BRIGHTOBJ": "FS", "MIR_IMAGE": "MIRI",
     "NIS_SOSS": "SOSS",
 }  # fmt: skip
+WAY_OUT = (
+    "give axis=1, on the command line --axis rows (horizontal stripes as of NIRCam) or axis=0, --axis columns "
+    "(vertical, as of NIRISS, NIRSpec and MIRI)"
+)
 # side of a full near-infrared frame and its amplifiers
 FULL, AMPLIFIERS = 2048, 4
 
@@ -61,15 +67,17 @@ class Readout:
         exp_type, instrument = meta.exp_type.upper(), meta.instrument.upper()
         miri = instrument == "MIRI" or exp_type.startswith("MIR")
         if miri and exp_type not in ("", "MIR_IMAGE"):
-            raise DataError(f"EXP_TYPE {exp_type} is not supported; of MIRI only imaging (MIR_IMAGE) is")
+            raise DataError(
+                f"{_named(meta)}: EXP_TYPE {exp_type} is not supported; of MIRI only imaging (MIR_IMAGE) is"
+            )
         along = _axis(meta, miri) if axis is None else axis
         if along not in (0, 1):
             raise DataError(f"axis should be 1 (horizontal stripes) or 0 (vertical), found {axis}")
         full = exposure.shape[-2:] == (FULL, FULL) and not miri and meta.subarray.upper() in ("", "FULL")
         number = (AMPLIFIERS if full else 1) if channels is None else channels
         length = exposure.shape[-2:][along]
-        if number < 1 or length % number:
-            raise DataError(f"lines of {length} px can't be cut into {number} equal channels")
+        if not isinstance(number, int | np.integer) or number < 1 or length % number:
+            raise DataError(f"lines of {length} px can't be cut into {number!r} equal channels")
         mode = "MIRI" if miri else MODES.get(exp_type, "")
         name = exp_type or instrument or "this exposure"
         return cls(along, number, full, mode, name, _corner(meta))
@@ -88,16 +96,23 @@ def _axis(meta: Meta, miri: bool) -> int:
         return AXES[meta.instrument.upper()]
     if card is None:
         raise DataError(
-            f"{meta.filename or meta.title}: neither SLOWAXIS nor a known instrument is in the header, so it isn't "
-            "known how the stripes run; give axis=1, on the command line --axis rows (horizontal stripes, as of NIRCam), or "
-            "axis=0, --axis columns (vertical, as of NIRISS, NIRSpec and MIRI)"
+            f"{_named(meta)}: neither SLOWAXIS nor a known instrument is in the header, so it isn't known how the "
+            f"stripes run; {WAY_OUT}"
         )
     if card not in (-2, -1, 1, 2):
-        raise DataError(f"SLOWAXIS should be 1 or 2 with either sign, found {card!r}; give axis=0 or axis=1")
+        raise DataError(f"{_named(meta)}: SLOWAXIS should be 1 or 2 with either sign, found {card!r}; {WAY_OUT}")
     return abs(int(card)) - 1
 
 
 def _corner(meta: Meta) -> tuple[int, int]:
     """0-based (x, y) on the full frame of the first pixel of a subarray."""
-    x, y = (int(meta.card(key) or 1) - 1 for key in ("SUBSTRT1", "SUBSTRT2"))
+    cards = {key: meta.card(key) or 1 for key in ("SUBSTRT1", "SUBSTRT2")}
+    for key, value in cards.items():
+        if not isinstance(value, int | float) or value != int(value):
+            raise DataError(f"{_named(meta)}: {key} should be a whole number (pixels from 1), found {value!r}")
+    x, y = (int(value) - 1 for value in cards.values())
     return x, y
+
+
+def _named(meta: Meta) -> str:
+    return meta.filename or meta.title

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,35 +124,31 @@ class Scene:
 
 
 def make_scene(
-    rate: np.ndarray,
+    rates: Iterable[np.ndarray],
+    lit: np.ndarray,
     *,
-    regions: Regions,
-    dq: np.ndarray | None,
     n_sigma: float,
     histogram: bool = False,
-    per_integration: bool = False,
+    each: bool = False,
     exact: bool = False,
 ) -> Scene:
-    """Mask of a draft rate (y, x) or (n_int, y, x).
+    """Mask of draft rates (y, x), one after the other.
 
-    Pixels without data (NaN or exactly 0), in regions with light, further than 3 sigma below or `n_sigma` above the
-    background are False. Of several integrations a pixel has to be good in all, unless `per_integration`.
+    Pixels without data (NaN or exactly 0), that are `lit`, further than 3 sigma below or `n_sigma` above the background
+    are False. A pixel has to be good in all rates, unless `each` has a mask of its own.
     """
-    lit = regions.lit(rate.shape[-2:], dq)
-    planes = rate.reshape(-1, *rate.shape[-2:])
-    mask: np.ndarray = np.empty(planes.shape, bool)
+    masks: list[np.ndarray] = []
     levels = []
-    for good, plane in zip(mask, planes, strict=True):
-        good[...] = np.isfinite(plane) & (plane != 0) & ~lit
+    for rate in rates:
+        good = np.isfinite(rate) & (rate != 0) & ~lit
         if n_sigma > 0:
-            good[...], *level = background_pixels(
-                plane, good, lower=LOWER, upper=n_sigma, histogram=histogram, exact=exact
+            good, center, sigma = background_pixels(
+                rate, good, lower=LOWER, upper=n_sigma, histogram=histogram, exact=exact
             )
-            levels.append((level[0], level[1]))
-    if not per_integration or rate.ndim < 3:
-        mask = np.all(mask, axis=0)
-    outliers = ("outliers",) if n_sigma > 0 else ()
-    return Scene(mask, (*regions.flavours, "missing data", *outliers), regions.left_out, tuple(levels))
+            levels.append((center, sigma))
+        masks = [*masks, good] if each or not masks else [masks[0] & good]
+    flavours = ("missing data", *(("outliers",) if n_sigma > 0 else ()))
+    return Scene(np.stack(masks) if each else masks[0], flavours, levels=tuple(levels))
 
 
 def _by_kind(science: Any, kinds: tuple[str, ...]) -> Mapping[str, Any]:

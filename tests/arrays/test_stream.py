@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,7 +98,8 @@ def test_nothing_is_taken_from_an_image_without_stripes(shape, channels, seed):
 @pytest.mark.parametrize("alpha", [0.7, 1.0, 1.6])
 def test_the_error_is_what_is_left(alpha):
     noise, image, good = scene((512, 1024), alpha=alpha)
-    model, err = stream_stripes(image, good, axis=1)
+    stripes = stream_stripes(image, good, axis=1)
+    model, err = stripes.model, stripes.err
     assert 0.75 < np.sqrt(np.mean(((model - noise) / err) ** 2)) < 1.3
 
 
@@ -125,7 +128,9 @@ def test_vertical_stripes_are_horizontal_ones_turned():
 def test_a_channel_without_a_good_pixel_is_left_alone():
     _, image, good = scene((128, 256))
     good[:, 64:128] = False
-    model, err = stream_stripes(image + 10, good, axis=1)
+    stripes = stream_stripes(image + 10, good, axis=1)
+    np.testing.assert_array_equal(stripes.known.all(axis=0), [True, False, True, True])
+    model, err = stripes.model, stripes.err
     assert (model[:, 64:128] == 0).all()
     assert np.isnan(err[:, 64:128]).all()
     assert np.isfinite(err[:, 128:]).all()
@@ -134,7 +139,7 @@ def test_a_channel_without_a_good_pixel_is_left_alone():
 
 @pytest.mark.parametrize("image", [np.zeros((16, 32)), np.full((16, 32), 3.0), np.full((16, 32), np.nan)])
 def test_images_without_noise_are_no_trouble(image):
-    model, _ = stream_stripes(image, np.ones(image.shape, bool), axis=1)
+    model = stream_stripes(image, np.ones(image.shape, bool), axis=1).model
     np.testing.assert_allclose(model, np.nan_to_num(image), atol=1e-9)
 
 
@@ -165,3 +170,25 @@ def test_strong_stripes_do_not_hide_the_noise_of_pixels():
         good &= np.hypot(y - rng.uniform(0, 256), x - rng.uniform(0, 512)) > rng.uniform(3, 15)
     left = (stripes - stream_stripes(image, good, axis=1, channels=1).model)[~good].std()
     assert left < 0.8 * (stripes - median_stripes(image, good, axis=1).model)[~good].std()
+
+
+def test_float32_and_float64_images_have_the_same_stripes():
+    _, image, good = scene((256, 1024), offsets=3.0)
+    image = image.astype(np.float32)
+    single, double = (stream_stripes(values, good, axis=1) for values in (image, image.astype(np.float64)))
+    assert single.model.dtype == single.err.dtype == np.float32
+    np.testing.assert_allclose(single.model, double.model, atol=1e-3)
+    np.testing.assert_allclose(single.err, double.err, rtol=1e-3)
+
+
+def test_the_fit_takes_the_room_of_three_images():
+    _, image, good = scene((1024, 2048))
+    image = image.astype(np.float32)
+    stream_stripes(image, good, axis=1)  # what is imported and compiled is no working space
+    tracemalloc.start()
+    try:
+        stream_stripes(image, good, axis=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * image.nbytes, f"{peak / image.nbytes:.1f} images"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from corontools.arrays.stripes import median_stripes
+from corontools.arrays.stripes import Stripes, median_stripes
 from corontools.errors import DataError
 
 
@@ -45,7 +45,8 @@ def test_a_large_image_in_both_directions(axis):
 def test_a_line_without_a_good_pixel_is_left_alone(axis):
     image, good = np.full((8, 8), 5.0), np.ones((8, 8), bool)
     good[(3, slice(None)) if axis else (slice(None), 3)] = False
-    model, err = median_stripes(image, good, axis=axis)
+    stripes = median_stripes(image, good, axis=axis)
+    model, err = stripes.model, stripes.err
     line = (model, err) if axis else (model.T, err.T)
     assert (line[0][3] == 0).all()
     assert np.isnan(line[1][3]).all()
@@ -55,7 +56,8 @@ def test_a_line_without_a_good_pixel_is_left_alone(axis):
 def test_a_channel_without_a_good_pixel_is_left_alone():
     image, good = np.full((8, 8), 5.0), np.ones((8, 8), bool)
     good[:, 4:] = False
-    model, err = median_stripes(image, good, axis=1, channels=2)
+    stripes = median_stripes(image, good, axis=1, channels=2)
+    model, err = stripes.model, stripes.err
     assert (model[:, :4] == 5).all()
     assert (model[:, 4:] == 0).all()
     assert np.isnan(err[:, 4:]).all()
@@ -64,7 +66,8 @@ def test_a_channel_without_a_good_pixel_is_left_alone():
 def test_the_error_is_the_scatter_of_medians():
     rng = np.random.default_rng(2)
     noise, good = rng.normal(0, 3.0, (4000, 200)), rng.random((4000, 200)) < 0.5
-    model, err = median_stripes(noise, good, axis=1)
+    stripes = median_stripes(noise, good, axis=1)
+    model, err = stripes.model, stripes.err
     assert 0.97 < model[:, 0].std() / np.sqrt(np.mean(err[:, 0] ** 2)) < 1.03
 
 
@@ -99,3 +102,32 @@ def test_inputs_stay_as_they_are(axis):
     assert good.all()
     assert stripes.model.dtype == np.float32
     assert stripes.model.dtype.isnative
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_is_known_is_told_for_each_line_and_channel(axis):
+    good = np.ones((6, 8), bool)
+    good[2], good[4, :4] = False, False
+    image, mask = np.arange(48.0).reshape(6, 8), good
+    if axis == 0:
+        image, mask = image.T, good.T
+    stripes = median_stripes(image, mask, axis=axis, channels=2)
+    expected = np.ones((6, 2), bool)
+    expected[2], expected[4, 0] = False, False
+    np.testing.assert_array_equal(stripes.known, expected)
+
+
+def test_the_error_is_made_once_and_multiplied_like_the_model():
+    calls = []
+
+    def error():
+        calls.append(1)
+        return np.full((2, 3), 0.5)
+
+    stripes = Stripes(np.ones((2, 3)), np.ones((2, 1), bool), error)
+    assert not calls
+    assert stripes.err is stripes.err
+    assert len(calls) == 1
+    factor = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(stripes.times(factor).model, factor)
+    np.testing.assert_array_equal(stripes.times(factor).err, 0.5 * factor)

@@ -119,8 +119,10 @@ def test_of_the_median_of_integrations_the_first_group_is_an_image_too(planted):
 
 def test_an_image_that_is_not_there_is_refused(planted):
     for place in ((0, 0), (2, 1), (0, 4)):
-        with pytest.raises(DataError, match="there is no image"):
+        with pytest.raises(DataError, match="there are integrations 0 to 1, groups 1 to 3, counted from 0"):
             cleaner(planted).one_image(*place)
+    with pytest.raises(DataError, match="a ramp with one group has none"):
+        FlickerCleaner(planted(shape=(1, 1, 64, 256)).exposure()).one_image()
 
 
 def test_an_image_without_a_usable_pixel_has_no_noise_and_no_levels(planted):

@@ -80,3 +80,52 @@ def test_an_integration_without_data_counts_as_bright_as_the_others(planted):
     assert len(cleaner.notes) == 3
     ramp.data[:] = np.nan
     assert FlickerCleaner(ramp.exposure()).fit_background("median_image").log.status == "FAILED"
+
+
+def test_a_cleaned_group_is_without_the_noise_of_all_differences_up_to_it():
+    ramp = np.random.default_rng(2).normal(size=(2, 5, 16, 32)).astype(np.float32)
+    ramp[1, 2] = np.nan  # two differences are not fitted
+    made, out = frames(ramp), np.full(ramp.shape, 7.0, np.float32)
+    made.correct_into(out)
+    noise = np.zeros(ramp.shape)
+    for i, j, found in made.fits():
+        noise[i, j] = 0 if found is None else found.noise
+    np.testing.assert_allclose(out, ramp - noise.cumsum(axis=1), atol=1e-6)
+
+
+def test_infinite_values_are_no_data():
+    ramp = np.random.default_rng(3).normal(20, 1, (3, 3, 16, 32)).astype(np.float32)
+    ramp[0, 1, 2, 3], ramp[1, 1:, 4, 5] = np.inf, -np.inf
+    for background in ("median", "median_image"):
+        cleaner = FlickerCleaner(Exposure(ramp), axis=1).fit_background(background)
+        assert np.isfinite(cleaner.cleaned.data).sum() == np.isfinite(cleaner.noise).sum() == ramp.size - 3
+    assert frames(ramp).middle(1)[4, 5] == np.median(ramp[[0, 2], 1, 4, 5])
+
+
+def test_an_error_that_nobody_knows_is_nan():
+    """Lines of five pixels: their median is known, their scatter isn't."""
+    image = np.random.default_rng(4).normal(10, 1, (8, 5))
+    mask = np.ones(image.shape, bool)
+    mask[3] = False
+    for axis in (0, 1):
+        turned = (image, mask) if axis else (image.T, mask.T)
+        cleaner = FlickerCleaner(Exposure(turned[0]), axis=axis).use_mask(turned[1], n_sigma=0)
+        np.testing.assert_array_equal(np.isnan(cleaner.err), turned[1])
+        assert cleaner.notes == (f"integration 1: 1 of 8 {'rows' if axis else 'columns'} left unchanged",)
+
+
+def test_a_given_flux_needs_no_draft_rate(planted):
+    cleaner = FlickerCleaner(planted().exposure()).use_mask(np.ones((64, 256), bool))
+    assert cleaner.fit_background("median_image", flux=[1.0, 3.0]).frames.scales.tolist() == [0.5, 1.5]
+    assert "draft_rate" not in cleaner.__dict__
+
+
+def test_of_the_median_of_integrations_the_sky_is_scaled_with_the_star():
+    """What docs/flicker.md says of the sky, which is not taken apart."""
+    star = np.zeros((32, 64))
+    star[:, 20:30] = 1000.0
+    flux = np.array([1.0, 0.98, 1.0])
+    cleaner = FlickerCleaner(Exposure(flux[:, None, None] * star + 50.0), axis=1)
+    cleaner = cleaner.use_mask(star == 0).fit_background("median_image", flux=flux)
+    np.testing.assert_allclose(cleaner.cleaned.data[1][star == 0], 0.98 * 50.0)
+    np.testing.assert_allclose(cleaner.cleaned.data[0][star == 0], 50.0)

@@ -63,7 +63,7 @@ def test_integrations_apart_and_together(meta):
     data = np.concatenate([line(4, slope=2.0), line(4, slope=4.0)])
     timed = Exposure(data, meta=meta(TGROUP=2.0))
     np.testing.assert_allclose(draft_rate(timed), 1.5)
-    np.testing.assert_allclose(draft_rate(timed, per_integration=True)[1], 2.0)
+    np.testing.assert_allclose(draft_rate(timed, integration=1), 2.0)
 
 
 def test_one_group_is_its_own_draft():

@@ -44,9 +44,12 @@ def test_full_near_infrared_frames_have_four_amplifiers(meta):
     assert Readout.of(image(meta("MIR_IMAGE", 1), full)).channels == 1
     assert Readout.of(image(meta())).channels == 1
     assert Readout.of(image(meta()), channels=4).channels == 4
-    with pytest.raises(DataError, match="can't be cut into 3 equal channels"):
-        Readout.of(image(meta()), channels=3)
+    for channels in (3, 0, -4, 2.0, "4"):
+        with pytest.raises(DataError, match=f"can't be cut into {channels!r} equal channels"):
+            Readout.of(image(meta()), channels=channels)
 
 
 def test_subarrays_know_their_place(meta):
     assert Readout.of(image(meta(SUBSTRT1=3, SUBSTRT2=11))).corner == (2, 10)
+    with pytest.raises(DataError, match=r"SUBSTRT2 should be a whole number .* found 'top'"):
+        Readout.of(image(meta(SUBSTRT2="top")))
