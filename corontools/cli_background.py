@@ -137,8 +137,8 @@ def _targets(path: Path, product: str | None) -> list[Target]:
 
 def _names(path: Path, args: argparse.Namespace) -> list[str]:
     """Products of an exposure."""
-    from corontools.background.product import product_name
     from corontools.exposure import Exposure
+    from corontools.products import product_name
 
     suffix = "bsub" if Exposure.read(path).data.ndim == 2 else "bsubints"
     return [product_name(path.name, each) for each in (suffix, *([COMBINED] if args.save_background else []))]

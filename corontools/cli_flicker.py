@@ -85,7 +85,8 @@ def check_flicker(args: argparse.Namespace) -> None:
 
 def clean_files(args: argparse.Namespace) -> tuple[list[tuple[str, int, float]], list[str]]:
     """Clean every file, all products or none; gives name, bytes and seconds of each, and what was left unchanged."""
-    from corontools.flicker.product import SUFFIX, product_name
+    from corontools.flicker.product import SUFFIX
+    from corontools.products import product_name
     from corontools.progress import progress
 
     names = [product_name(path.name, suffix) for path in args.files for suffix in (SUFFIX, *_extras(args))]
@@ -97,7 +98,7 @@ def clean_files(args: argparse.Namespace) -> tuple[list[tuple[str, int, float]],
         for path in files:
             start = time.perf_counter()
             cleaner = _cleaner(path, args)
-            written = [cleaner.save(part / product_name(path.name))]
+            written = [cleaner.save(part / product_name(path.name, SUFFIX))]
             for what, suffix in zip(dict.fromkeys(args.save), _extras(args), strict=True):
                 written.append(getattr(cleaner, f"save_{what}")(part / product_name(path.name, suffix)))
             took = (time.perf_counter() - start) / len(written)

@@ -17,7 +17,10 @@ from corontools.errors import DataError
 from corontools.exposure import VARIANCES, Exposure
 from corontools.meta import KEYWORDS, Meta
 
-__all__ = ["MODELS", "flag_planes", "headers", "history_cards", "history_lines", "read_exposure", "write_exposure"]
+__all__ = [
+    "MODELS", "flag_planes", "headers", "history_cards", "history_lines", "product_name", "read_exposure",
+    "write_exposure",
+]  # fmt: skip
 
 MODELS = {2: "ImageModel", 3: "CubeModel", 4: "QuadModel"}
 # cards that describe the file's layout, not the exposure; astropy writes them anew
@@ -32,6 +35,20 @@ WCS_CARD = re.compile(
 )
 # characters of a HISTORY card; of a text and its comment on one card
 CARD, ROOM = 72, 65
+# suffixes of what a step may be given
+STEPS = "uncal|ramp|jump|rateints|rate|assignwcsstep|calints|cal|clean_flicker_noise|bsub|bsubints"
+
+
+def product_name(filename: str, suffix: str) -> str:
+    """Name of the product of a step, as jwst gives it: the suffix of an earlier step is replaced.
+
+    Examples
+    --------
+    >>> product_name("jw01_nrcalong_ramp.fits", "clean_flicker_noise"), product_name("image.fits.gz", "bsub")
+    ('jw01_nrcalong_clean_flicker_noise.fits', 'image_bsub.fits')
+    """
+    stem = re.sub(r"\.(fits?|fts)(\.(gz|bz2|xz))?$", "", filename, flags=re.IGNORECASE)
+    return f"{re.sub(f'_({STEPS})$', '', stem) or 'exposure'}_{suffix}.fits"
 
 
 def read_exposure(path: str | os.PathLike[str]) -> Exposure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from typing import Any
 
 import numpy as np
@@ -14,22 +13,9 @@ from corontools.exposure import Exposure
 from corontools.fits import Extension
 from corontools.meta import Meta
 
-__all__ = ["mask_extension", "product_name", "with_place"]
+__all__ = ["mask_extension", "with_place"]
 
 STATUS, FACTOR, MASK = "S_BKDSUB", "BKGD_SCL", "MASK"
-SUFFIXES = "ramp|rateints|rate|assignwcsstep|calints|cal|clean_flicker_noise|bsub|bsubints"
-
-
-def product_name(filename: str, suffix: str = "bsub") -> str:
-    """Name of a product as jwst gives it.
-
-    Examples
-    --------
-    >>> product_name("jw01_nis_rate.fits"), product_name("image.fits.gz", "combinedbackground")
-    ('jw01_nis_bsub.fits', 'image_combinedbackground.fits')
-    """
-    stem = re.sub(r"\.fits(\.(gz|bz2|xz))?$", "", filename)
-    return f"{re.sub(f'_({SUFFIXES})$', '', stem) or 'exposure'}_{suffix}.fits"
 
 
 def with_place(meta: Meta, area: Area) -> Meta:

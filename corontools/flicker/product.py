@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,23 +19,10 @@ from corontools.products import flag_planes, headers, write_exposure
 if TYPE_CHECKING:
     from corontools.flicker.cleaner import FlickerCleaner
 
-__all__ = ["SUFFIX", "cleaned", "product_name", "save", "save_data"]
+__all__ = ["SUFFIX", "cleaned", "save", "save_data"]
 
 SUFFIX = "clean_flicker_noise"
 STATUS = "S_CLNFNS"
-SUFFIXES = "ramp|rateints|rate|jump|uncal|calints|cal|clean_flicker_noise"
-
-
-def product_name(filename: str, suffix: str = SUFFIX) -> str:
-    """Name of a product as jwst gives it.
-
-    Examples
-    --------
-    >>> product_name("jw01_nrcalong_ramp.fits"), product_name("image.fits.gz", "mask")
-    ('jw01_nrcalong_clean_flicker_noise.fits', 'image_mask.fits')
-    """
-    stem = re.sub(r"\.(fits?|fts)(\.(gz|bz2|xz))?$", "", filename, flags=re.IGNORECASE)
-    return f"{re.sub(f'_({SUFFIXES})$', '', stem) or 'exposure'}_{suffix}.fits"
 
 
 def cleaned(cleaner: FlickerCleaner, data: np.ndarray) -> Exposure:
@@ -96,9 +82,7 @@ def expected_status(frames: Frames) -> str:
 
 def _meta(meta: Meta, status: str, history: tuple[str, ...]) -> Meta:
     """With the status of the step in the primary header, and the chain."""
-    primary = astrofits.Header() if meta.primary is None else astrofits.Header(meta.primary, copy=True)
-    primary[STATUS] = (status, "Clean Flicker Noise")
-    return meta.with_(primary=primary, history=(*meta.history, *history))
+    return meta.with_cards({STATUS: (status, "Clean Flicker Noise")}).with_(history=(*meta.history, *history))
 
 
 def _planes(exposure: Exposure, flags: dict[str, np.ndarray], name: str) -> tuple[astrofits.Header, list[fits.Plane]]:

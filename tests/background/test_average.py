@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from corontools import DQ, BackgroundModel, DataError, Exposure, replay
-from corontools.background.product import product_name
+from corontools.products import product_name
 
 LEVEL, NOISE = 10.0, 2.0
 
@@ -172,7 +172,7 @@ def test_products_tell_the_step_and_the_chain_can_be_run_again(tmp_path, make_no
     target = Exposure.read(paths[0])
     model = BackgroundModel.from_exposures([str(path) for path in paths[1:]], sigma=4.0)
     made = model.subtract_from(target)
-    path = made.save(tmp_path / product_name(target.meta.filename))
+    path = made.save(tmp_path / product_name(target.meta.filename, "bsub"))
     assert path.name == "nod0_bsub.fits"
     read = Exposure.read(path)
     assert read.meta.card("S_BKDSUB") == "COMPLETE"

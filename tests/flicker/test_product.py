@@ -10,7 +10,8 @@ import pytest
 from astropy.io import fits as astrofits
 
 from corontools import DQ, Exposure, FlickerCleaner
-from corontools.flicker.product import product_name
+from corontools.flicker.product import SUFFIX
+from corontools.products import product_name
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_the_draft_rate_is_kept_if_it_was_asked_for(tmp_path, planted):
 
 
 def test_names_of_products():
-    assert product_name("jw1_rateints.fits") == "jw1_clean_flicker_noise.fits"
+    assert product_name("jw1_rateints.fits", SUFFIX) == "jw1_clean_flicker_noise.fits"
     assert product_name("jw1_jump.fits.gz", "mask") == "jw1_mask.fits"
-    assert product_name("_rate.fits") == "exposure_clean_flicker_noise.fits"
-    assert product_name("M31.FIT") == "M31_clean_flicker_noise.fits"
+    assert product_name("_rate.fits", SUFFIX) == "exposure_clean_flicker_noise.fits"
+    assert product_name("M31.FIT", SUFFIX) == "M31_clean_flicker_noise.fits"
