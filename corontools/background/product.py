@@ -15,7 +15,7 @@ from corontools.meta import Meta
 
 __all__ = ["mask_extension", "with_place"]
 
-STATUS, FACTOR, MASK = "S_BKDSUB", "BKGD_SCL", "MASK"
+MASK = "MASK"
 
 
 def with_place(meta: Meta, area: Area) -> Meta:
@@ -32,14 +32,6 @@ def mask_extension(mask: np.ndarray) -> Extension:
     astrofits.HDUList([astrofits.PrimaryHDU(), hdu]).writeto(file)
     raw = np.frombuffer(file.getvalue(), np.uint8)[2880:]
     return Extension(MASK, hdu.header, mask.astype(np.int32), raw)
-
-
-def status_cards(status: str, factor: float | None) -> dict[str, Any]:
-    """Cards of the step."""
-    cards: dict[str, Any] = {STATUS: (status, "Background subtraction")}
-    if factor is not None:
-        cards[FACTOR] = (factor, "Background scale factor")
-    return cards
 
 
 def without_mask(exposure: Exposure) -> tuple[Any, ...]:

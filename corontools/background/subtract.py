@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from corontools.background.fit import FactorFit
+from corontools.background.fit import FactorFit, TemplatesFit
 from corontools.background.place import Area
-from corontools.background.product import mask_extension, status_cards, without_mask
+from corontools.background.product import mask_extension, without_mask
 from corontools.dq import DQ
 from corontools.errors import DataError
 from corontools.exposure import Exposure
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from corontools.background.model import BackgroundModel
 
 __all__ = ["subtract"]
+
+STATUS, FACTOR = "S_BKDSUB", "BKGD_SCL"
 
 
 def subtract(model: BackgroundModel, target: Exposure, *, propagate: bool, history: tuple[str, ...]) -> Exposure:
@@ -93,12 +95,27 @@ def _left(model: BackgroundModel, target: Exposure, status: str, reason: str, hi
 
 def _with_product(model: BackgroundModel, target: Exposure, status: str, history: tuple[str, ...]) -> Exposure:
     """With the cards of the step, its history, and the mask of a factor."""
-    fitted = model.fitted if isinstance(model.fitted, FactorFit) else None
-    factor = None if fitted is None else 0.0 if fitted.failed else fitted.scale
-    meta = target.meta.with_cards(status_cards(status, factor))
+    meta = target.meta.with_cards(_cards(status, model.fitted))
     meta = meta.with_(history=(*target.meta.history, *history))
-    extensions = target.extensions if fitted is None else (*without_mask(target), mask_extension(fitted.mask))
+    extensions = target.extensions
+    if isinstance(model.fitted, FactorFit):
+        extensions = (*without_mask(target), mask_extension(model.fitted.mask))
     return target.with_(meta=meta, extensions=extensions)
+
+
+def _cards(status: str, fitted: FactorFit | TemplatesFit | None) -> dict[str, Any]:
+    """Cards of the step: status, and what was fitted; an error that isn't known has no card."""
+    cards: dict[str, Any] = {STATUS: (status, "Background subtraction")}
+    if isinstance(fitted, FactorFit):
+        cards[FACTOR] = (0.0 if fitted.failed else fitted.scale, "Background scale factor")
+        cards["BKGD_ERR"] = (fitted.scale_err, "1-sigma error of it")
+        cards |= {f"BKGRMS{i:02d}": (rms, "Rms of the residual") for i, rms in enumerate(fitted.rms)}
+    elif fitted is not None:
+        cards["BKGD_TPL"] = (fitted.index, "Number of the background template, 0-based")
+        for side, scale, err in zip("LR", fitted.scale, fitted.scale_err, strict=True):
+            cards[f"BKGDSCL{side}"] = (scale, "Its scale left (L), right (R) of the jump")
+            cards[f"BKGDERR{side}"] = (err, "1-sigma error of it")
+    return {key: card for key, card in cards.items() if card[0] == card[0]}  # FITS has no NaN
 
 
 def _planes(data: np.ndarray) -> np.ndarray:

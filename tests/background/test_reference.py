@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
@@ -177,6 +178,9 @@ def test_the_product_has_factor_mask_errors_and_flags(tmp_path, meta):
         assert model.meta.background.scaling_factor == pytest.approx(fitted.scale)
         assert model.meta.cal_step.bkg_subtract == "COMPLETE"
         np.testing.assert_array_equal(model.mask, fitted.mask)
+    header = fits.getheader(path)
+    assert header["BKGD_ERR"] == pytest.approx(fitted.scale_err)
+    assert [header[f"BKGRMS{i:02d}"] for i in range(6)] == pytest.approx(fitted.fitted.rms)
     given = [ref, exposure]
     assert replay(fitted, arrays=given).scale == fitted.scale
     np.testing.assert_array_equal(replay(made.meta.history, arrays=given).data, made.data)

@@ -65,6 +65,9 @@ def test_both_sides_are_subtracted_over_the_whole_array(model):
     assert not fitted.mask[:, 951:].any()
     np.testing.assert_allclose(fitted.background.data, fitted.fitted.image)
     assert made.meta.card("S_BKDSUB") == "COMPLETE"
+    assert made.meta.card("BKGD_TPL") == fitted.fitted.index
+    assert tuple(made.meta.card(f"BKGDSCL{side}") for side in "LR") == fitted.scale
+    assert tuple(made.meta.card(f"BKGDERR{side}") for side in "LR") == fitted.scale_err
     np.testing.assert_array_equal(replay(fitted, arrays=[templates(), exposure])._values(), fitted._values())
     assert "template" in repr(fitted)
     assert fitted._repr_html_().count("<img") == 2
