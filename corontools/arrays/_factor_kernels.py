@@ -24,9 +24,10 @@ def residuals(image, reference, used, factor, low, high, below, above, below_at,
     """Sum of squares of s - factor b; what is up to `low`, and from `high` (times -1), with its place, in the tails."""
     square, n_below, n_above = 0.0, 0, 0
     for i in range(image.size):
-        if used[i]:
-            rest = float64(image[i]) - factor * float64(reference[i])
-            square += rest * rest
+        # of every pixel: which are used can't be foreseen by the processor, that few are far away can
+        rest = float64(image[i]) - factor * float64(reference[i])
+        square += rest * rest if used[i] else 0.0
+        if not low < rest < high and used[i]:
             if rest <= low:
                 below[n_below], below_at[n_below] = rest, i
                 n_below += 1

@@ -179,7 +179,7 @@ class _Fit:
 
 def _edges(rest: np.ndarray, percent: float) -> tuple[float, float]:
     """Limits beyond which a sample of the residuals has more than `percent` at each end."""
-    low, high = np.percentile(rest, (min(2 * percent + 1, 100), max(99 - 2 * percent, 0)))
+    low, high = np.percentile(rest, (min(1.5 * percent + 0.3, 100), max(99.7 - 1.5 * percent, 0)))
     return float(low), float(high)
 
 
