@@ -101,7 +101,7 @@ def subtract_files(args: argparse.Namespace) -> tuple[list[tuple[str, int, float
 
     targets = [target for path in args.inputs for target in _targets(path, args.product)]
     names = {target: _names(target.path, args) for target in targets}
-    written = [name for each in names.values() for name in each]
+    written = [name for target in targets for name in names[target]]
     twice = sorted({name for name in written if written.count(name) > 1})
     if twice:
         raise DataError(f"several exposures would give the product {twice[0]}; subtract them into different folders")

@@ -187,3 +187,6 @@ def test_products_of_one_name_are_refused(run, files, tmp_path):
     status, _, err = run(files[0], twin, "--bkg", *files[2:])
     assert status == 1
     assert "several exposures would give the product jw1_nis_bsub.fits" in err[0]
+    status, _, err = run(files[0], files[0], "--bkg", *files[2:])  # the same file twice
+    assert status == 1
+    assert "several exposures would give the product jw1_nis_bsub.fits" in err[0]
