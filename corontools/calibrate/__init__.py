@@ -1,0 +1,1 @@
+"""A single frame from counts to nJy: cosmic rays, PSF, astrometry, photometry."""
