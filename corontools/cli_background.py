@@ -63,7 +63,7 @@ def add_background(commands: Any, common: argparse.ArgumentParser) -> argparse.A
     add("--catalog", metavar="FILE", help="sources (ECSV; default the ASN's, or SCATFILE of the header)")
     add("--dispersion", metavar="FILE", help="where each order puts the light of a source (YAML or JSON)")
     add("--mmag-extract", type=number, metavar="MAG", help="magnitude of the faintest source that is masked")
-    add("--mask", metavar="FILE", help="1 = background, instead of a catalogue")
+    add("--mask", metavar="FILE", help="1 = background, instead of a catalogue (FITS or ASDF)")
     add("--outlier-percent", type=percent, metavar="P", help="residuals rejected at each end, percent (default 1)")
     add("--rms-stop", type=percent, metavar="P", help="stop when the rms improves by less, percent (default 0: never)")
     add("--maxiter", type=count, metavar="N", help="rounds of rejection (default 5)")

@@ -187,10 +187,10 @@ class BackgroundModel(Result):
         Parameters
         ----------
         sources : boxes, mask, or catalogue
-            Boxes (x0, y0, x1, y1), 0-based, the corner pixels included. A mask (array, Exposure, or FITS file with an
-            extension MASK such as an earlier product): 1 is background. A catalogue (ECSV file or table) with
-            positions on the sky (sky_bbox_ll, _lr, _ul, _ur; sky_centroid; ra, dec), or on the target in 0-based px
-            (x, y; xcentroid, ycentroid).
+            Boxes (x0, y0, x1, y1), 0-based, the corner pixels included. A mask (array, Exposure, FITS file with an
+            extension MASK such as an earlier product, or ASDF file of such a model): 1 is background. A catalogue
+            (ECSV file or table) with positions on the sky (sky_bbox_ll, _lr, _ul, _ur; sky_centroid; ra, dec), or on
+            the target in 0-based px (x, y; xcentroid, ycentroid).
         dispersion : mapping or YAML or JSON file, for a catalogue
             For each order, where it puts the light:
             ``{1: {"offset": (80, 0), "extent": (240, 10)}}`` is a trace of 240 x 10 px whose middle is 80 px right of

@@ -201,9 +201,9 @@ def _checked_boxes(given: Any) -> np.ndarray:
 
 
 def _mask(given: Any) -> np.ndarray:
-    """A mask of 0 and 1 from an array, an exposure, or the extension MASK (else the first image) of a FITS file."""
+    """A mask of 0 and 1 from an array, an exposure, or the MASK (else the first image) of a FITS or ASDF file."""
     if isinstance(given, str | os.PathLike):
-        given = Exposure.read(given)
+        given = _asdf_mask(Path(given)) if Path(given).suffix.lower() == ".asdf" else Exposure.read(given)
     if isinstance(given, Exposure):
         named = [e.data for e in given.extensions if e.name == MASK and e.data is not None]
         given = named[0] if named else given.data
@@ -211,6 +211,24 @@ def _mask(given: Any) -> np.ndarray:
     if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
         raise DataError("a mask holds 1 (True) for background and 0 for sources; found other values")
     return values.astype(bool)
+
+
+def _asdf_mask(path: Path) -> np.ndarray:
+    """The `mask` (else the `data`) of a data model saved as ASDF."""
+    try:
+        import asdf  # comes with stdatamodels, which only those need who work with ASDF
+    except ImportError as error:
+        raise DataError(f"{path.name}: asdf is needed for an ASDF file: pip install asdf, or give FITS") from error
+    try:
+        # the tree holds data models of many kinds, of which only one array is wanted: no schema, no converter
+        with asdf.open(path, memmap=False, lazy_load=False, ignore_unrecognized_tag=True) as file:
+            names = list(map(str, file.tree))
+            found = next((np.array(file.tree[name]) for name in ("mask", "data") if name in names), None)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path.name} can't be read as ASDF: {error}") from error
+    if found is None:
+        raise DataError(f"{path.name}: neither mask nor data in it, found {', '.join(names)}")
+    return found
 
 
 def _bright(table: Any, faintest: float | None) -> np.ndarray:

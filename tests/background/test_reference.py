@@ -160,6 +160,35 @@ def test_a_mask_of_ones_own_is_used_as_it_is(tmp_path):
     assert [e.name for e in twice.extensions].count("MASK") == 1
 
 
+@pytest.mark.parametrize("name", ["mask.fits", "mask.asdf", "MASK.ASDF"])
+def test_a_mask_saved_as_a_data_model_is_read_from_fits_and_asdf(tmp_path, name):
+    datamodels = pytest.importorskip("stdatamodels.jwst.datamodels")
+    exposure, mask = target(), np.ones(SHAPE, np.uint32)
+    mask[40:90, 30:200] = 0
+    model = datamodels.ImageModel(np.full(SHAPE, 7.0))
+    model.mask = mask
+    model.save(tmp_path / name.lower())
+    (tmp_path / name.lower()).rename(tmp_path / name)
+    fitted = BackgroundModel.from_reference(reference()).mask_sources(tmp_path / name).fit(exposure, maxiter=0)
+    np.testing.assert_array_equal(fitted.mask, mask.astype(bool))
+
+
+def test_an_asdf_file_without_a_mask_is_told(tmp_path, monkeypatch):
+    asdf = pytest.importorskip("asdf")
+    model = BackgroundModel.from_reference(reference())
+    asdf.AsdfFile({"flat": np.ones(3)}).write_to(tmp_path / "a.asdf")
+    with pytest.raises(DataError, match=r"a\.asdf: neither mask nor data in it, found .*flat"):
+        model.mask_sources(tmp_path / "a.asdf")
+    (tmp_path / "b.asdf").write_bytes(b"SIMPLE  = T")
+    with pytest.raises(DataError, match=r"b\.asdf can't be read as ASDF"):
+        model.mask_sources(tmp_path / "b.asdf")
+    with pytest.raises(DataError, match=r"c\.asdf can't be read as ASDF: .*No such file"):
+        model.mask_sources(tmp_path / "c.asdf")
+    monkeypatch.setitem(__import__("sys").modules, "asdf", None)
+    with pytest.raises(DataError, match=r"pip install asdf, or give FITS"):
+        model.mask_sources(tmp_path / "a.asdf")
+
+
 def test_the_product_has_factor_mask_errors_and_flags(tmp_path, meta):
     err = np.full(SHAPE, 0.02)
     dq = np.zeros(SHAPE, np.uint32)
