@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-__all__ = ["correlate"]
+from corontools.arrays.threads import in_threads
 
-# images transformed at a time
-BATCH = 16
+__all__ = ["correlate"]
 
 
 def correlate(images: np.ndarray, stamp: np.ndarray) -> np.ndarray:
@@ -39,8 +38,11 @@ def correlate(images: np.ndarray, stamp: np.ndarray) -> np.ndarray:
     size = (fft.next_fast_len(shape[0]), fft.next_fast_len(shape[1], real=True))
     turned = fft.rfft2(flipped, size)
     out = np.empty((len(images), *shape))
-    for part in (slice(a, a + BATCH) for a in range(0, len(images), BATCH)):
-        product = fft.rfft2(images[part], size, workers=-1)
+
+    def one(i: int) -> None:  # an image and its transform stay in the cache of their processor
+        product = fft.rfft2(images[i], size)
         product *= turned
-        out[part] = fft.irfft2(product, size, workers=-1, overwrite_x=True)[:, : shape[0], : shape[1]]
+        out[i] = fft.irfft2(product, size, overwrite_x=True)[: shape[0], : shape[1]]
+
+    in_threads(one, range(len(images)))
     return out

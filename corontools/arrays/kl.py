@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from corontools.arrays.threads import in_threads
 from corontools.errors import DataError
 
 __all__ = [
@@ -55,13 +56,15 @@ def prepare(images: np.ndarray, good: np.ndarray, *, pixels: np.ndarray) -> np.n
     count = good.sum(axis=1)
     if not count.all():
         raise DataError(f"no good pixel in image(s) {np.flatnonzero(count == 0).tolist()} of this zone; leave them out")
-    out = np.empty(good.shape)
-    whole = pixels.size == images.shape[1]
-    for row, image in zip(out, images, strict=True):
-        row[:] = image if whole else image[pixels]
-    if good.all():
-        out -= out.mean(axis=1, keepdims=True)
-    else:
+    out, complete = np.empty(good.shape), bool(good.all())
+
+    def take(i: int) -> None:
+        out[i] = images[i] if pixels.size == images.shape[1] else images[i, pixels]
+        if complete:
+            out[i] -= out[i].mean()
+
+    in_threads(take, range(len(out)))
+    if not complete:
         # a common zero point: that of an image without its core is another over what is left of it
         shared = good.all(axis=0)
         use = shared if shared.sum() >= 2 * len(out) else good
