@@ -21,7 +21,7 @@ __all__ = ["Result", "call", "code_of", "fingerprint", "function_call", "verb"]
 # their fingerprint
 INDICES = 1000
 # values beyond which a fingerprint is taken of a part of them, about so many
-LARGE, SAMPLE = 1 << 24, 1 << 20
+LARGE, SAMPLE = 1 << 22, 1 << 20
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Result")

@@ -18,16 +18,23 @@ def gather(lines, flip, overhead, block):
     out = np.zeros((4, n_channel, (n_line * period + block - 1) // block), lines.dtype)
     for line in range(n_line):
         for channel in range(n_channel):
-            for j in range(length):
-                value = lines[line, channel, length - 1 - j if flip[channel] else j]
-                if not math.isnan(value):
-                    tick = line * period + j
-                    k = tick // block
-                    sign = 1.0 - 2.0 * (tick & 1)
-                    out[0, channel, k] += 1.0
-                    out[1, channel, k] += value
-                    out[2, channel, k] += sign
-                    out[3, channel, k] += sign * value
+            j = 0
+            while j < length:  # one block of ticks after the other
+                k = (line * period + j) // block
+                end = min(length, (k + 1) * block - line * period)
+                number, total = out[0, channel, k], out[1, channel, k]
+                signs, signed = out[2, channel, k], out[3, channel, k]
+                while j < end:
+                    value = lines[line, channel, length - 1 - j if flip[channel] else j]
+                    if not math.isnan(value):
+                        sign = 1.0 - 2.0 * ((line * period + j) & 1)
+                        number += 1.0
+                        total += value
+                        signs += sign
+                        signed += sign * value
+                    j += 1
+                out[0, channel, k], out[1, channel, k] = number, total
+                out[2, channel, k], out[3, channel, k] = signs, signed
     return out
 
 
@@ -40,18 +47,25 @@ def spread(slow, alternating, flip, overhead, block, first, step, out):
     n_line, n_channel, length = out.shape
     period, last = length + overhead, slow.shape[1] - 1
     for line in range(n_line):
+        start = (first + line * step) * period
         for channel in range(n_channel):
-            for j in range(length):
-                tick = (first + line * step) * period + j
-                place = min(max((tick + 0.5) / block - 0.5, 0.0), last)
-                k = int(place)
+            j = 0
+            while j < length:  # from the middle of one block to that of the next
+                place = (start + j + 0.5) / block - 0.5
+                k = int(min(max(place, 0.0), last))
                 after = min(k + 1, last)
-                part = place - k
-                sign = 1.0 - 2.0 * (tick & 1)
-                here = slow[channel, k] + sign * alternating[channel, k]
-                there = slow[channel, after] + sign * alternating[channel, after]
-                pixel = length - 1 - j if flip[channel] else j
-                out[line, channel, pixel] = here + part * (there - here)
+                outside = place < 0 or place >= last
+                until = 0.5 * block if place < 0 else (math.inf if outside else (k + 1.5) * block)
+                end = int(min(length, max(math.ceil(until - 0.5) - start, j + 1)))
+                base, slope = (0.0, 0.0) if outside else (place - k, 1.0 / block)
+                here, wave = slow[channel, k], alternating[channel, k]
+                rise, growth = slow[channel, after] - here, alternating[channel, after] - wave
+                for i in range(j, end):
+                    part = base + (i - j) * slope
+                    sign = 1.0 - 2.0 * ((start + i) & 1)
+                    pixel = length - 1 - i if flip[channel] else i
+                    out[line, channel, pixel] = here + part * rise + sign * (wave + part * growth)
+                j = end
 
 
 @njit(cache=True, nogil=True)

@@ -44,7 +44,7 @@ def pictures(cleaner: FlickerCleaner) -> Sequence[Any]:
     from corontools.display import quick
 
     mask = cleaner.mask if cleaner.mask.ndim == 2 else cleaner.mask[0]
-    shown = [quick.image_picture(mask.astype(float), "mask (white: background)", kind="linear", limits=(0, 1))]
+    shown = [quick.image_picture(mask.astype(float), "mask (light: background)", kind="linear", limits=(0, 1))]
     frames = cleaner.frames
     try:
         i, j = frames.first()
