@@ -1,7 +1,8 @@
-"""Simulated coronagraphic exposures with a known truth, in the form of JWST/NIRCam files; needs no data.
+"""Simulated exposures with a known truth, coronagraphic ones in the form of JWST/NIRCam files; needs no data.
 
 `coronagraph` makes a whole data set, `demo` and `tiny` are ready ones, `null` makes many frames of a lone
-star quickly. `simulate.optics`, `.wavefront` and `.detector` tell the physics and what it leaves out.
+star quickly. `simulate.optics`, `.wavefront` and `.detector` tell the physics and what it leaves out. `star_field`
+makes a field of stars and galaxies to calibrate.
 
 Examples
 --------
@@ -11,6 +12,7 @@ Examples
 """
 
 from corontools.simulate.detector import CLEAN, Noise
+from corontools.simulate.field import StarField, star_field
 from corontools.simulate.optics import Optics, mask_transmission
 from corontools.simulate.presets import demo, null, tiny
 from corontools.simulate.scene import Companion, Disk, Star
@@ -25,11 +27,13 @@ __all__ = [
     "Optics",
     "Simulation",
     "Star",
+    "StarField",
     "Truth",
     "Wavefront",
     "coronagraph",
     "demo",
     "mask_transmission",
     "null",
+    "star_field",
     "tiny",
 ]
