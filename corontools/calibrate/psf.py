@@ -8,11 +8,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from corontools.arrays.chebyshev import chebyshev_at, chebyshev_design, chebyshev_order
+from corontools.arrays.psfbasis import draw_stars, grid_side
 from corontools.errors import DataError
+from corontools.exposure import readonly
 
-__all__ = ["PSF", "GaussianPSF"]
+__all__ = ["PSF", "SIGMA_PER_FWHM", "GaussianPSF", "PixelPSF"]
 
 SIGMA_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
+# stars drawn at once: their grids stay in the cache of the processor
+BLOCK = 64
 
 
 class PSF(Protocol):
@@ -69,7 +74,7 @@ class GaussianPSF:
     @classmethod
     def of_fwhm(cls, fwhm: float, *, size: int = 41) -> GaussianPSF:
         """By its full width at half maximum, px."""
-        return cls(float(fwhm) * SIGMA_PER_FWHM, size)
+        return cls(float(fwhm * SIGMA_PER_FWHM), size)
 
     def kernels(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """As `PSF.kernels`."""
@@ -91,3 +96,100 @@ class GaussianPSF:
         rows = np.exp(-0.5 * ((along - dy[:, None]) / self.width) ** 2)
         stamps = rows[:, :, None] * columns[:, None, :]
         return stamps / stamps.sum(axis=(1, 2), keepdims=True)
+
+
+@dataclass(frozen=True, eq=False)
+class PixelPSF:
+    """Pixels that vary as polynomials over the image, sum_k T_k(x, y) B_k, stretched and drawn in place by splines.
+
+    Parameters
+    ----------
+    basis : ndarray, shape (K, g, g)
+        The B_k: coefficients of quintic splines on `step` points per pixel, g odd. K = 1, 3, 6 ... is a polynomial of
+        order 0, 1, 2 ... with the Chebyshev terms of `corontools.arrays.chebyshev`.
+    shape : (int, int)
+        Of the image over which it varies, (y, x).
+    step : int
+        Points of the grid per pixel.
+    stretch : array_like
+        Coefficients (Chebyshev terms as well) of the factor by which the grid is stretched at a place, 1 by default.
+
+    Raises
+    ------
+    DataError
+        If the basis isn't one of finite square images with a middle pixel.
+
+    Examples
+    --------
+    >>> grid = GaussianPSF(1.7, size=21).kernels([0.0], [0.0])
+    >>> psf = PixelPSF(np.concatenate([grid, 0.1 * grid, 0 * grid]), shape=(100, 100))
+    >>> psf.images([10.2, 90.4], [20.0, 30.7]).shape, psf.order, psf.size
+    ((2, 21, 21), 1, 21)
+    """
+
+    basis: np.ndarray
+    shape: tuple[int, int]
+    step: int = 1
+    stretch: ArrayLike = (1.0,)
+
+    def __post_init__(self) -> None:
+        found = np.shape(self.basis)
+        square = len(found) == 3 and found[1] == found[2] and self.step >= 1 and (found[1] - 1) % (2 * self.step) == 0
+        if not square or not np.isfinite(self.basis).all():
+            raise DataError(
+                f"finite images (K, g, g) with g = 2 n step + 1 are needed, found {found} with step {self.step}"
+            )
+        for name in ("basis", "stretch"):
+            values = readonly(np.asarray(getattr(self, name), np.float64))
+            chebyshev_order(len(values))
+            object.__setattr__(self, name, values)
+
+    @property
+    def order(self) -> int:
+        """Greatest power of x and y together."""
+        return chebyshev_order(len(self.basis))
+
+    @property
+    def size(self) -> int:
+        """As `PSF.size`."""
+        return (self.basis.shape[1] - 1) // self.step + 1
+
+    def stretched(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """Factor by which the grid is stretched at places (n,); kept within 1/2 and 2 far from all stars."""
+        return np.clip(chebyshev_at(self.stretch, x, y, shape=self.shape), 0.5, 2.0)
+
+    def kernels(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """As `PSF.kernels`."""
+        return self._drawn(x, y, np.zeros((np.size(x), 2)))
+
+    def images(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """As `PSF.images`."""
+        place = np.stack([np.atleast_1d(np.asarray(v, float)) for v in (x, y)], axis=1)
+        return self._drawn(x, y, place - np.floor(place + 0.5))
+
+    def sigma(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """As `PSF.sigma`, by adaptive moments; NaN where these find no source."""
+        xx, yy, xy = self.moments(x, y)
+        with np.errstate(invalid="ignore"):
+            return (xx * yy - xy**2) ** 0.25
+
+    def moments(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Adaptive moments Ixx, Iyy, Ixy of the PSF at places (n,), px^2; NaN where these find no source."""
+        from corontools.arrays.moments import adaptive_moments
+
+        kernels = self.kernels(x, y)
+        middle = np.full(len(kernels), self.size // 2, float)
+        # of a Gaussian with this peak
+        start = np.sqrt(1 / (2 * np.pi * np.clip(kernels[:, self.size // 2, self.size // 2], 1e-3, 0.5)))
+        found = adaptive_moments(kernels, np.ones_like(kernels), middle, middle, sigma=start)
+        return found.xx, found.yy, found.xy
+
+    def _drawn(self, x: ArrayLike, y: ArrayLike, offsets: np.ndarray) -> np.ndarray:
+        terms, side = chebyshev_design(x, y, self.order, shape=self.shape), grid_side(self.size, self.step)
+        stretch, out = self.stretched(x, y), np.empty((len(terms), self.size, self.size))
+        for first in range(0, len(terms), BLOCK):
+            part = slice(first, first + BLOCK)
+            planes = (terms[part] @ self.basis.reshape(len(self.basis), -1)).reshape(-1, side, side)
+            out[part] = draw_stars(planes, offsets[part], size=self.size, step=self.step, stretch=stretch[part])
+        out /= out.sum(axis=(1, 2), keepdims=True)
+        return out
