@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from corontools.association import Association
     from corontools.background import BackgroundModel
+    from corontools.calibrate import CalibratedImage, RefCat
     from corontools.coron import (
         AlignedRefs,
         CalibratedContrast,
@@ -43,6 +44,7 @@ _HOME = {
     "Association": "association",
     "BackgroundModel": "background",
     "CalibratedContrast": "coron",
+    "CalibratedImage": "calibrate",
     "CompanionFit": "coron",
     "ContrastCurve": "coron",
     "DQ": "dq",
@@ -55,6 +57,7 @@ _HOME = {
     "Meta": "meta",
     "ModeSeries": "coron",
     "PSFStack": "coron",
+    "RefCat": "calibrate",
     "Result": "result",
     "Source": "coron",
     "Zones": "coron",
@@ -70,6 +73,7 @@ __all__ = [
     "Association",
     "BackgroundModel",
     "CalibratedContrast",
+    "CalibratedImage",
     "CompanionFit",
     "ContrastCurve",
     "DataError",
@@ -81,6 +85,7 @@ __all__ = [
     "Meta",
     "ModeSeries",
     "PSFStack",
+    "RefCat",
     "Result",
     "Source",
     "Zones",

@@ -1,4 +1,4 @@
-"""The command line: `corontools demo`, `coron3`, `background`, `flicker` and `lab`.
+"""The command line: `corontools demo`, `coron3`, `background`, `calibrate`, `flicker` and `lab`.
 
 Exit status: 0 done, 1 the data or the disk don't allow it, 2 wrong usage, 130 interrupted.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 # What computes is imported by the commands: `--help` answers at once.
 from corontools.cli_background import add_background, check_background, subtract_files
+from corontools.cli_calibrate import add_calibrate, calibrate_file, check_calibrate
 from corontools.cli_flicker import add_flicker, check_flicker, clean_files
 from corontools.errors import DataError
 from corontools.folder import removed_on_failure, staged
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo, parser=demo)
     _add_coron3(commands, common)
     add_background(commands, common).set_defaults(run=_each_file, work=subtract_files, check=check_background)
+    add_calibrate(commands, common).set_defaults(run=_each_file, work=calibrate_file, check=check_calibrate)
     add_flicker(commands, common).set_defaults(run=_each_file, work=clean_files, check=check_flicker)
     _add_lab(commands, common)
     return parser

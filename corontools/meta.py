@@ -31,7 +31,10 @@ KEYWORDS = {
     "exp_type": "EXP_TYPE", "target": "TARGNAME", "unit": "BUNIT", "roll": "ROLL_REF", "mjd": "EXPMID",
     "exposure_time": "EFFEXPTM",
 }  # fmt: skip
+# what other observatories call them; their MJD-OBS is the begin of the exposure
+OTHERS = {"mjd": ("MJD-AVG", "MJD-MID"), "exposure_time": ("EXPTIME",)}
 NUMBERS = {"roll", "mjd", "exposure_time"}
+DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,12 @@ class Meta:
     def from_headers(cls, primary: Mapping[str, Any], science: Mapping[str, Any]) -> Meta:
         """Read what is known from a primary and a SCI header; what is missing stays empty."""
         values = {name: _lookup(name, key, science, primary) for name, key in KEYWORDS.items()}
+        for name, keys in OTHERS.items():
+            for key in keys if values[name] is None else ():
+                values[name] = values[name] if values[name] is not None else _lookup(name, key, science, primary)
+        begin = _lookup("mjd", "MJD-OBS", science, primary)
+        if values["mjd"] is None and begin is not None:
+            values["mjd"] = begin + (values["exposure_time"] or 0.0) / DAY / 2
         known = {name: value for name, value in values.items() if value is not None}
         return cls(
             **known,

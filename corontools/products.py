@@ -18,8 +18,8 @@ from corontools.exposure import VARIANCES, Exposure
 from corontools.meta import KEYWORDS, Meta
 
 __all__ = [
-    "MODELS", "flag_planes", "headers", "history_cards", "history_lines", "product_name", "read_exposure",
-    "write_exposure",
+    "MODELS", "celestial_wcs", "flag_planes", "headers", "history_cards", "history_lines", "product_name",
+    "read_exposure", "write_exposure",
 ]  # fmt: skip
 
 MODELS = {2: "ImageModel", 3: "CubeModel", 4: "QuadModel"}
@@ -76,7 +76,7 @@ def _assembled(hdus: Sequence[fits.Extension], science: fits.Extension, path: st
         err=found.get("ERR"),
         dq=found.get("GROUPDQ" if ramp else "DQ"),
         meta=meta.with_(filename=Path(path).name, history=tuple(history_lines(meta.history))),
-        wcs=_wcs(science.header),
+        wcs=celestial_wcs(science.header),
         variances={n: found[f"VAR_{n.upper()}"] for n in VARIANCES if f"VAR_{n.upper()}" in found},
         # an empty VAR_FLAT is kept too: the ASDF extension may point to it
         extensions=tuple(hdu for hdu in hdus[1:] if id(hdu) not in used),
@@ -102,7 +102,7 @@ def _science(hdus: Sequence[fits.Extension]) -> fits.Extension:
     return found[0]
 
 
-def _wcs(header: astrofits.Header) -> Any:
+def celestial_wcs(header: astrofits.Header) -> Any:
     """Celestial WCS of an image header, None where it has none."""
     if "CTYPE1" not in header:
         return None
@@ -221,7 +221,7 @@ def _replace_wcs(header: astrofits.Header, wcs: Any) -> None:
 def _same_wcs(header: astrofits.Header, wcs: Any) -> bool:
     """Whether the cards give the same positions as the WCS in all corners of a large detector."""
     try:
-        old = _wcs(header)
+        old = celestial_wcs(header)
     except DataError:
         return False
     corners = [(0, 0), (2047, 0), (0, 2047), (2047, 2047)]

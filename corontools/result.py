@@ -134,6 +134,9 @@ def _written(function: Callable[..., Any], first: int, *args: Any, **kwargs: Any
     for name, parameter in list(bound.signature.parameters.items())[first:]:
         value = bound.arguments.get(name, parameter.default)
         positional &= parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            words += [f"{key}={code_of(item)}" for key, item in bound.arguments.get(name, {}).items()]
+            continue
         if value is parameter.default:
             positional = False  # what follows one that is left out needs its name
             continue

@@ -17,7 +17,7 @@ LEVELS = (
     ("result",),
     ("background", "flicker", "calibrate", "warp"),
     ("coron",),
-    ("simulate", "cli", "cli_background", "cli_flicker"),
+    ("simulate", "cli", "cli_background", "cli_calibrate", "cli_flicker"),
     ("widgets",),
 )
 RANK = {name: rank for rank, names in enumerate(LEVELS) for name in names}

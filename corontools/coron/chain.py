@@ -12,6 +12,7 @@ from typing import Any
 
 from corontools.association import Association
 from corontools.background import BackgroundModel
+from corontools.calibrate import CalibratedImage, RefCat, Steps
 from corontools.coron.aligned import AlignedRefs
 from corontools.coron.calibrated import CalibratedContrast
 from corontools.coron.combined import CombinedImage, combine
@@ -45,6 +46,15 @@ VERBS = {
     DetectionMap: {"exclude", "contrast", "completeness"},
     CalibratedContrast: {"best_modes"},
     BackgroundModel: {"mask_sources", "fit", "with_scale", "subtract_from"},
+    CalibratedImage: {
+        "using",
+        "repair",
+        "model_psf",
+        "correct_apertures",
+        "solve_astrometry",
+        "find_stars",
+        "solve_photometry",
+    },
     FlickerCleaner: {"mask_scene", "use_mask", "edit_mask", "fit_background", "fit_noise", "auto", "add_err"},
 }
 # characters of a path, as Linux has it
@@ -158,6 +168,10 @@ class _Replay:
             "BackgroundModel.from_reference": lambda image: BackgroundModel.from_reference(self.opened(image)),
             "BackgroundModel.from_templates": lambda cube: BackgroundModel.from_templates(self.opened(cube)),
             "BackgroundModel.from_image": lambda image, **kw: BackgroundModel.from_image(self.opened(image), **kw),
+            "CalibratedImage.from_snaps": self.snaps,
+            "RefCat.read": self.references,
+            "RefCat.from_table": RefCat.from_table,
+            "Steps.of": Steps.of,
             "array": self.known,
             "exposure": self.known,
             "table": self.known,
@@ -179,6 +193,12 @@ class _Replay:
 
     def backgrounds(self, exposures: Sequence[Any], *given: Any, **options: Any) -> BackgroundModel:
         return BackgroundModel.from_exposures([self.opened(one) for one in exposures], *given, **options)
+
+    def snaps(self, *exposures: Any, **options: Any) -> CalibratedImage:
+        return CalibratedImage.from_snaps(*(self.opened(one) for one in exposures), **options)
+
+    def references(self, paths: Any, **options: Any) -> RefCat:
+        return RefCat.read(self.file(paths) if isinstance(paths, str) else [self.file(p) for p in paths], **options)
 
     def opened(self, given: Any) -> Any:
         """What was given, or the file of that name where files are now."""

@@ -1,0 +1,255 @@
+"""Steps: what each part of the calibration is done with, and its options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import IntFlag
+from pathlib import Path
+from typing import Any
+
+from corontools.calibrate.aperture import ApertureCorrector
+from corontools.calibrate.astrometry import AstrometrySolver
+from corontools.calibrate.background import BackgroundFitter
+from corontools.calibrate.cosmic import CosmicRayFinder, DefectFiller
+from corontools.calibrate.deblend import Deblender
+from corontools.calibrate.detect import SourceDetector
+from corontools.calibrate.measure import MINIMAL, Measurer
+from corontools.calibrate.photometry import ZeroPointFitter
+from corontools.calibrate.psf import GaussianPSF
+from corontools.calibrate.psffit import PSFFitter
+from corontools.calibrate.select import StarSelector
+from corontools.calibrate.sky import SkySources
+from corontools.calibrate.snaps import SnapCombiner
+from corontools.calibrate.stars import ScienceSelector
+from corontools.errors import DataError
+
+__all__ = ["Steps"]
+
+# what can be written in a file
+PLAIN = (bool, int, float, str)
+
+
+def _of_stars() -> SourceDetector:
+    return SourceDetector.of_stars(BackgroundFitter(bin_size=64, style="akima"))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What does each step of the calibration, with its options; another object with the same method may stand there.
+
+    Attributes
+    ----------
+    snaps : SnapCombiner
+        `combine(exposures)` adds two snaps.
+    defects : DefectFiller
+        `fill(masked)` replaces bad pixels.
+    initial_psf : PSF
+        Stands for the PSF until one is fitted.
+    background : BackgroundFitter
+        `fit(masked)` fits the sky, again after each detection.
+    cosmic_rays : CosmicRayFinder
+        `find(masked, psf)` finds cosmic rays.
+    psf_detection : SourceDetector
+        `detect(masked, psf, background)` finds stars for the PSF.
+    psf_measurement : Measurer
+        `measure(masked, detections, psf)` gives a table.
+    star_selector : StarSelector
+        `select(table)` chooses the stars that the PSF is fitted to.
+    psf_fitter : PSFFitter
+        `fit(masked, table, selection=)` fits the PSF.
+    aperture : ApertureCorrector
+        `fit(table, shape)` fits what fluxes lack of those in a large aperture.
+    astrometry : AstrometrySolver
+        `solve(table, wcs, refcat, shape)` fits the WCS; it holds a matcher and a fitter.
+    star_detection : SourceDetector
+        Finds the stars of the final catalogue.
+    sky_sources : SkySources
+        `add(detections, ...)` adds places without a source.
+    deblender : Deblender
+        `deblend(masked, detections, psf)` parts blends.
+    measurement : Measurer
+        Measures the final catalogue.
+    science : ScienceSelector
+        `select(table)` chooses the good stars of the final catalogue.
+    photometry : ZeroPointFitter
+        `fit(table, refcat, ...)` fits the zero point.
+
+    Examples
+    --------
+    >>> steps = Steps(star_selector=StarSelector(min_snr=30.0))
+    >>> steps.changes()
+    {'star_selector': {'min_snr': 30.0}}
+    >>> Steps.of({"psf_fitter": {"order": 1}}).psf_fitter.order
+    1
+    """
+
+    snaps: SnapCombiner = field(default_factory=SnapCombiner)
+    defects: DefectFiller = field(default_factory=DefectFiller)
+    initial_psf: Any = field(default_factory=lambda: GaussianPSF.of_fwhm(4.0, size=11))
+    background: Any = field(default_factory=BackgroundFitter)
+    cosmic_rays: Any = field(default_factory=CosmicRayFinder)
+    psf_detection: Any = field(default_factory=SourceDetector)
+    psf_measurement: Any = field(default_factory=lambda: Measurer(MINIMAL))
+    star_selector: Any = field(default_factory=StarSelector)
+    psf_fitter: Any = field(default_factory=PSFFitter)
+    aperture: Any = field(default_factory=ApertureCorrector)
+    astrometry: Any = field(default_factory=AstrometrySolver)
+    star_detection: Any = field(default_factory=_of_stars)
+    sky_sources: Any = field(default_factory=SkySources)
+    deblender: Any = field(default_factory=Deblender)
+    measurement: Any = field(default_factory=Measurer)
+    science: Any = field(default_factory=ScienceSelector)
+    photometry: Any = field(default_factory=ZeroPointFitter)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | Steps | None = None) -> Steps:
+        """Steps with some options changed, as `changes` tells them or a file has them.
+
+        Raises
+        ------
+        DataError
+            If a step or an option isn't known, or a value isn't of its kind.
+        """
+        if isinstance(options, Steps):
+            return options
+        return _changed(cls(), options or {}, "steps")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Steps:
+        """Steps with the options of a TOML file, as `save` writes it; what isn't in it has its default.
+
+        Raises
+        ------
+        DataError
+            If the file can't be read, or names what isn't known.
+        """
+        import tomllib
+
+        try:
+            return cls.of(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise DataError(f"{path} can't be read as options of the calibration (TOML): {error}") from error
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write all options to a TOML file.
+
+        Raises
+        ------
+        DataError
+            If a step is an object of another package.
+        """
+        import tomli_w
+
+        from corontools.fits import atomic
+
+        text = tomli_w.dumps(self.to_dict())
+        with atomic(path, overwrite=True) as part:
+            part.write_text(text, encoding="utf-8")
+        return Path(path)
+
+    def with_(self, **options: Any) -> Steps:
+        """Copy with steps changed, each an object or a mapping of its options.
+
+        Raises
+        ------
+        DataError
+            If there is no such step, or no such option.
+        """
+        return _changed(self, options, "steps")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options, by step."""
+        return _plain(self, "steps")
+
+    def changes(self) -> dict[str, Any]:
+        """Options that aren't the defaults, by step."""
+        return _differing(self, Steps())
+
+    @property
+    def code(self) -> str:
+        """Python code that gives these steps, if they are all of this package."""
+        foreign = {one.name: getattr(self, one.name) for one in fields(self) if not _ours(getattr(self, one.name))}
+        changes = replace(self, **{name: getattr(Steps(), name) for name in foreign}).changes()
+        return f"Steps.of({ {**changes, **foreign}!r})"
+
+    def __str__(self) -> str:
+        import tomli_w
+
+        return tomli_w.dumps(self.to_dict())
+
+
+def _plain(step: Any, name: str) -> dict[str, Any]:
+    """Fields of a step as what TOML can hold; None is left out."""
+    if not _ours(step):
+        raise DataError(
+            f"{name} is {type(step).__module__}.{type(step).__name__}; only steps of corontools can be saved"
+        )
+    found = {f.name: getattr(step, f.name) for f in fields(step)}
+    return {key: _value(value, f"{name}.{key}") for key, value in found.items() if value is not None}
+
+
+def _ours(step: Any) -> bool:
+    return is_dataclass(step) and type(step).__module__.startswith("corontools.")
+
+
+def _value(value: Any, name: str) -> Any:
+    if isinstance(value, IntFlag):
+        return [str(one.name) for one in type(value) if one & value]
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, tuple | list):
+        return [_value(one, name) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): _value(one, name) for key, one in value.items()}
+    return _plain(value, name)
+
+
+def _differing(step: Any, default: Any) -> dict[str, Any]:
+    """Fields that differ from those of another step of the same class."""
+    found: dict[str, Any] = {}
+    for one in fields(step):
+        mine, its = getattr(step, one.name), getattr(default, one.name)
+        if mine == its:
+            continue
+        alike = is_dataclass(mine) and type(mine) is type(its)
+        found[one.name] = _differing(mine, its) if alike else _value(mine, one.name)
+    return found
+
+
+def _changed(step: Any, options: Mapping[str, Any], name: str) -> Any:
+    """A step with options changed; the kind of each value is that of the field's present one."""
+    known = {one.name: one for one in fields(step)}
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise DataError(f"{name} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    made = {key: _like(getattr(step, key), value, f"{name}.{key}") for key, value in options.items()}
+    return type(step)(**{key: made.get(key, getattr(step, key)) for key in known})
+
+
+def _like(present: Any, value: Any, name: str) -> Any:
+    if is_dataclass(present) and isinstance(value, Mapping):
+        return _changed(present, value, name)
+    if isinstance(present, IntFlag) and isinstance(value, list | tuple):
+        return _flags(type(present), value, name)
+    if isinstance(present, tuple) and isinstance(value, list | tuple):
+        return tuple(value)
+    if is_dataclass(present) and not isinstance(value, PLAIN):
+        return value  # another object for the step
+    number = isinstance(present, float) and isinstance(value, int) and not isinstance(value, bool)
+    if present is None or number or isinstance(value, type(present)):
+        return float(value) if number else value
+    raise DataError(f"{name} should be {type(present).__name__}, found {value!r}")
+
+
+def _flags(kind: type[IntFlag], names: Any, where: str) -> IntFlag:
+    unknown = [name for name in names if name not in kind.__members__]
+    if unknown:
+        raise DataError(f"{where}: no plane {', '.join(map(str, unknown))}; there are {', '.join(kind.__members__)}")
+    made = kind(0)
+    for name in names:
+        made |= kind[name]
+    return made

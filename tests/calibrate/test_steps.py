@@ -1,0 +1,66 @@
+"""Options of the calibration: saved, loaded, changed, printed."""
+
+import pytest
+
+from corontools import DataError
+from corontools.calibrate import Plane, Steps
+from corontools.calibrate.background import BackgroundFitter
+from corontools.calibrate.psffit import PSFFitter
+from corontools.calibrate.select import StarSelector
+
+
+def test_what_is_saved_is_read_again(tmp_path):
+    steps = Steps(star_selector=StarSelector(min_snr=30.0, bad_flags=("a", "b")), background=BackgroundFitter(order=3))
+    path = steps.save(tmp_path / "steps.toml")
+    again = Steps.read(path)
+    assert again == steps
+    assert again.background.ignored == BackgroundFitter().ignored
+    assert isinstance(again.defects.planes, Plane)
+    assert "min_snr = 30.0" in path.read_text()
+    assert str(steps) == path.read_text()
+
+
+def test_only_what_differs_is_in_the_code():
+    assert Steps().changes() == {}
+    steps = Steps.of({"psf_fitter": {"order": 1}, "defects": {"planes": ["BAD", "SAT"]}})
+    assert steps.changes() == {"psf_fitter": {"order": 1}, "defects": {"planes": ["BAD", "SAT"]}}
+    assert Steps.of(steps.changes()) == steps
+    assert steps.code == "Steps.of({'defects': {'planes': ['BAD', 'SAT']}, 'psf_fitter': {'order': 1}})"
+
+
+def test_every_option_has_a_word_on_it():
+    """The docstring of each step names all of its options."""
+    for name in Steps.__dataclass_fields__:
+        step = getattr(Steps(), name)
+        for option in type(step).__dataclass_fields__:
+            assert option in (type(step).__doc__ or ""), f"{name}.{option}"
+
+
+def test_objects_of_ones_own_take_the_place_of_a_step():
+    class Mine:
+        pass
+
+    steps = Steps().with_(psf_fitter=Mine())
+    assert isinstance(steps.psf_fitter, Mine)
+    with pytest.raises(DataError, match=r"psf_fitter is .*Mine; only steps of corontools can be saved"):
+        steps.save("nowhere.toml")
+    assert "Mine object" in steps.code
+    assert isinstance(Steps().with_(psf_fitter=PSFFitter(order=0)).psf_fitter, PSFFitter)
+
+
+def test_a_file_that_is_no_toml_is_told(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[star_selector\n")
+    with pytest.raises(DataError, match=r"a\.toml can't be read as options"):
+        Steps.read(path)
+    path.write_text("[star_selector]\nmin = 3\n")
+    with pytest.raises(DataError, match=r"a\.toml: steps\.star_selector has no min; it has flux, min_snr"):
+        Steps.read(path)
+    with pytest.raises(DataError, match="can't be read as options"):
+        Steps.read(tmp_path / "none.toml")
+
+
+def test_whole_numbers_do_for_real_ones():
+    assert isinstance(Steps.of({"star_selector": {"min_snr": 30}}).star_selector.min_snr, float)
+    with pytest.raises(DataError, match="should be bool"):
+        Steps.of({"background": {"weighted": 1}})
