@@ -149,34 +149,47 @@ def code_of(value: Any) -> str:
 
     A mask of few runs is written out, see `dq.pixels`.
     """
-    if isinstance(value, Exposure):
-        return value.source or f"exposure({memory_print(value)!r})"
     if hasattr(value, "colnames"):
         return f"table({memory_print(value)!r})"
-    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biu" and value.size <= INDICES:
-        return repr(value.tolist())
-    if isinstance(value, np.ndarray):
-        return _mask_code(value) or f"array({fingerprint(value)!r})"
-    if isinstance(value, np.generic):
-        return repr(value.item())
-    if isinstance(value, enum.Enum):
-        return repr(value.value)
-    if isinstance(value, Path):
-        return repr(str(value))
-    if isinstance(value, list | tuple):
-        inside = ", ".join(code_of(item) for item in value)
-        return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{code_of(key)}: {code_of(item)}" for key, item in value.items()) + "}"
+    for kind, written in WRITERS:
+        if isinstance(value, kind):
+            return written(value)
     return getattr(value, "code", None) or repr(value)
 
 
-def _mask_code(array: np.ndarray) -> str:
-    """Code of a mask that is short enough to be written out, else ""."""
-    if array.dtype.kind != "b" or not array.size:
-        return ""
-    found = runs(array)
-    return f"pixels({array.shape}, {found.ravel().tolist()})" if len(found) <= INDICES else ""
+def _exposure_code(exposure: Exposure) -> str:
+    return exposure.source or f"exposure({memory_print(exposure)!r})"
+
+
+def _array_code(array: np.ndarray) -> str:
+    """Short lists and masks of few runs are written out."""
+    if array.ndim == 1 and array.dtype.kind in "biu" and array.size <= INDICES:
+        return repr(array.tolist())
+    found = runs(array) if array.dtype.kind == "b" and array.size else None
+    if found is not None and len(found) <= INDICES:
+        return f"pixels({array.shape}, {found.ravel().tolist()})"
+    return f"array({fingerprint(array)!r})"
+
+
+def _list_code(items: list | tuple) -> str:
+    inside = ", ".join(code_of(item) for item in items)
+    return f"[{inside}]" if isinstance(items, list) else f"({inside}{',' if len(items) == 1 else ''})"
+
+
+def _mapping_code(items: Mapping) -> str:
+    return "{" + ", ".join(f"{code_of(key)}: {code_of(item)}" for key, item in items.items()) + "}"
+
+
+# how values of each kind are written; the first kind that a value is of counts
+WRITERS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
+    (Exposure, _exposure_code),
+    (np.ndarray, _array_code),
+    (np.generic, lambda value: repr(value.item())),
+    (enum.Enum, lambda value: repr(value.value)),
+    (Path, lambda value: repr(str(value))),
+    ((list, tuple), _list_code),
+    (Mapping, _mapping_code),
+)
 
 
 def memory_print(value: Any) -> str:

@@ -30,6 +30,8 @@ MOVES, CLIPS = 100, 10
 SIGMA_PER_RANGE = 0.741
 # stars needed for each coefficient of a trend, and the least tolerance over the width
 PER_COEFFICIENT, LEAST_TOLERANCE = 4, 1e-3
+# of fewer stars the tolerance is that of the clusters
+FEW = 5
 
 
 class TooFewStarsError(DataError):
@@ -184,7 +186,7 @@ class StarSelector:
             off = width - expected
             # not the spread of what was clipped: that shrinks from round to round
             about = kept & (np.abs(off) <= self.spacing * expected)
-            tolerance = max(self.clip * _spread(off[about]), LEAST_TOLERANCE * float(np.median(expected[own])))
+            tolerance = self._tolerance(off[about], float(np.median(expected[own])))
             before, own = own, kept & (np.abs(off) <= tolerance)
             if np.array_equal(own, before) or not own.any():
                 break
@@ -196,11 +198,16 @@ class StarSelector:
         own[kept] = _clusters(width[kept], self.clusters, self.spacing) == 0
         for _ in range(CLIPS):
             middle, spread = np.median(width[own]), _spread(width[own])
-            tolerance = max(self.clip * spread, LEAST_TOLERANCE * middle)
+            tolerance = self._tolerance(width[own], middle)
             before, own = own, own & (np.abs(width - middle) <= tolerance)
             if spread < self.spacing * middle or np.array_equal(own, before):
                 break
         return own, float(middle), float(tolerance)
+
+    def _tolerance(self, values: np.ndarray, width: float) -> float:
+        """How far from their width stars may be; the spread of a few says little."""
+        least = LEAST_TOLERANCE if len(values) >= FEW else self.spacing
+        return max(self.clip * _spread(values), least * width)
 
 
 def column(table: Table, name: str) -> np.ndarray:
