@@ -96,7 +96,6 @@ class Target(NamedTuple):
 
 def subtract_files(args: argparse.Namespace) -> tuple[list[tuple[str, int, float]], list[str]]:
     """Subtract from every exposure, all products or none; gives name, bytes and seconds of each, and notes."""
-    from corontools.exposure import Exposure
     from corontools.progress import progress
 
     targets = [target for path in args.inputs for target in _targets(path, args.product)]
@@ -111,16 +110,30 @@ def subtract_files(args: argparse.Namespace) -> tuple[list[tuple[str, int, float
     stage = staged(args.out, written, overwrite=args.overwrite, optional=may_lack)
     with stage as part, progress(targets, "background", "file") as each:
         for target in each:
-            start = time.perf_counter()
-            exposure = Exposure.read(target.path)
-            model = model_for(target, exposure)
-            made = [model.subtract_from(exposure, propagate=not args.no_propagate).save(part / names[target][0])]
-            if args.save_background and model.status == "COMPLETE":
-                made.append(model.save_background(part / names[target][1]))
-            took = (time.perf_counter() - start) / len(made)
-            rows += [(path.name, path.stat().st_size, took) for path in made]
-            told += [f"{target.path.name}: {note}" for note in model.notes if model.status == "COMPLETE"]
+            made, notes = _subtracted(target, model_for, [part / name for name in names[target]], args)
+            rows += made
+            told += notes
     return rows, told
+
+
+def _subtracted(
+    target: Target,
+    model_for: Callable[[Target, Exposure], BackgroundModel],
+    paths: list[Path],
+    args: argparse.Namespace,
+) -> tuple[list[tuple[str, int, float]], list[str]]:
+    """Subtract from one exposure and write its products."""
+    from corontools.exposure import Exposure
+
+    start = time.perf_counter()
+    exposure = Exposure.read(target.path)
+    model = model_for(target, exposure)
+    made = [model.subtract_from(exposure, propagate=not args.no_propagate).save(paths[0])]
+    complete = model.status == "COMPLETE"
+    made += [model.save_background(path) for path in paths[1:] if complete]
+    took = (time.perf_counter() - start) / len(made)
+    notes = [f"{target.path.name}: {note}" for note in model.notes if complete]
+    return [(path.name, path.stat().st_size, took) for path in made], notes
 
 
 def _targets(path: Path, product: str | None) -> list[Target]:
