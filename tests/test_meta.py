@@ -88,3 +88,13 @@ def test_meta_is_immutable_and_with_gives_a_changed_copy():
     with pytest.raises(AttributeError):
         meta.target = "other"
     assert meta.target == "AU Mic"
+
+
+def test_other_observatories_times_are_read_where_jwsts_are_missing():
+    plain = Meta.from_headers(astrofits.Header({"EXPTIME": 86.4, "MJD-OBS": 58000.0}), astrofits.Header())
+    assert (plain.exposure_time, plain.mjd) == (86.4, pytest.approx(58000.0005))
+    middle = Meta.from_headers(astrofits.Header({"MJD-AVG": 58001.0, "MJD-OBS": 58000.0}), astrofits.Header())
+    assert middle.mjd == 58001.0
+    jwst = {"EXPMID": 59000.0, "EFFEXPTM": 10.0, "EXPTIME": 11.0, "MJD-OBS": 1.0}
+    assert Meta.from_headers(astrofits.Header(jwst), astrofits.Header()).mjd == 59000.0
+    assert Meta.from_headers(astrofits.Header(jwst), astrofits.Header()).exposure_time == 10.0

@@ -231,7 +231,8 @@ class ApertureCorrector:
             )
         off = ratio - np.median(ratio[used])
         for _ in range(self.rounds):
-            used &= np.abs(off) <= self.clip * _scatter(off[used]) + LEAST
+            # about 0, where half of the stars always stay; the scatter of three about their median can be next to nothing
+            used &= np.abs(off) <= self.clip * MAD * float(np.median(np.abs(off[used]))) + LEAST
             coefficients = fit_chebyshev(
                 x[used], y[used], ratio[used], order=_order(order, int(np.count_nonzero(used))), shape=shape
             )

@@ -130,3 +130,10 @@ def test_no_star_and_missing_columns_are_told():
     table.remove_column("base_CompensatedTophatFlux_12_instFlux")
     with pytest.raises(DataError, match="need the columns base_CompensatedTophatFlux_12_instFlux"):
         ApertureCorrector().fit(table, SHAPE)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_a_few_bright_stars_are_never_all_clipped(n):
+    for seed in range(40):
+        few = ApertureCorrector().fit(stars(n, noise=0.003, seed=seed), SHAPE)
+        assert all(2 * field.used.sum() >= n for field in few.fields.values())
