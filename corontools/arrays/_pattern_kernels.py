@@ -55,7 +55,7 @@ def _agreeing(
 @njit(cache=True)
 def _keep(found: np.ndarray, row: np.ndarray, tol: float) -> None:
     """Put a hypothesis in place of one with the same shift, or else of the one with the fewest agreeing spokes."""
-    at = np.argmin(found[:, 0])
+    at = int(np.argmin(found[:, 0]))
     for k in range(found.shape[0]):
         if found[k, 0] > 0 and abs(found[k, 3] - row[3]) < 5 * tol and abs(found[k, 4] - row[4]) < 5 * tol:
             at = k

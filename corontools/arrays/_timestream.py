@@ -37,7 +37,6 @@ import numpy as np
 from scipy import fft
 
 from corontools.arrays.stripes import Stripes, line_statistics
-from corontools.arrays.threads import in_threads
 
 # factor between tents, and between the bins in which power is compared
 TENT, BIN = 3.0, 1.3
@@ -226,15 +225,12 @@ def _fine_filter(lines: np.ndarray, found: Process, clock: Clock) -> Filter:
 
 def _to_model(lines: np.ndarray, found: Process, clock: Clock, filtered: Filter | None) -> None:
     """Write the model over the lines, some at a time."""
-
-    def write(start: int) -> None:
+    for start in range(0, len(lines), LINES):
         part = slice(start, start + LINES)
         model = found.model(lines, part, clock)
         if filtered is not None:
             model += filtered(lines[part] - model)
         lines[part] = model
-
-    in_threads(write, range(0, len(lines), LINES))
 
 
 def _drop_outliers(lines: np.ndarray) -> None:

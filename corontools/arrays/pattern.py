@@ -17,6 +17,8 @@ __all__ = ["PatternMatch", "match_pattern"]
 SPOKES = 8
 FIRST = 4
 AGREEING = 3
+# sources, the brightest, by which hypotheses are judged
+JUDGES = 1000
 # centres of pinwheels tried first
 BRIGHTEST = 30
 # hypotheses verified in each round, those with the most agreeing spokes first
@@ -76,10 +78,10 @@ def match_pattern(
     """Find sources among references that are shifted and turned by unknown, limited amounts.
 
     A pinwheel is a source and the eight next in brightness. It is laid on each reference within reach and turned so
-    that one of its long spokes ends at another; where more spokes do, all the sources are laid on the references and
-    counted. A solution needs more pairs than chance would give in all places and turns tried, counted at decoy places
-    so that clustered fields are judged by their own density, at least min(30, 0.3 min(n, m)) and four, and no rival.
-    The tolerance is doubled until there is one.
+    that one of its long spokes ends at another; where more spokes do, the thousand brightest sources are laid on the
+    references and counted. A solution needs more pairs than chance would give in all places and turns tried, counted
+    at decoy places so that clustered fields are judged by their own density, at least min(30, 0.3 min(n, m)) and
+    four, and no rival. The tolerance is doubled until there is one.
 
     Parameters
     ----------
@@ -109,7 +111,7 @@ def match_pattern(
     >>> len(found.source), round(found.map.rotation, 6), bool(np.all(found.source == found.reference))
     (40, 0.8, True)
     >>> match_pattern(rng.uniform(0, 2000, (40, 2)), references).reason[:29]
-    'the best pattern has 4 pairs;'
+    'no pattern of the sources was'
     """
     sources, references = np.asarray(sources, float).reshape(-1, 2), np.asarray(references, float).reshape(-1, 2)
     if min(len(sources), len(references)) < LEAST:
@@ -142,6 +144,7 @@ class _Search:
         from scipy.spatial import cKDTree
 
         self.sources, self.references = sources, references
+        self.bright = sources[:JUDGES]
         self.max_shift, self.max_turn = max_shift, max_turn
         self.middle = (sources.min(axis=0) + sources.max(axis=0)) / 2
         self.radius = float(np.hypot(*(np.ptp(sources, axis=0) / 2)))
@@ -191,17 +194,17 @@ class _Search:
         return float(np.hypot(*(one(corners) - other(corners)).T).max())
 
     def _verified(self, hypothesis: Affine, tol: float) -> _Solution:
-        """Rotation and shift that all the sources tell, and how many of them agree with it."""
+        """Rotation and shift that the bright sources tell, and how many of them agree with it."""
         found = hypothesis
-        for reach in (3 * tol, 2 * tol, tol):
-            i, j, _ = mutual_pairs(found(self.sources), self.references, reach)
-            if len(i) < LEAST:
-                break
-            found = fit_rigid(self.sources[i], self.references[j])
-        moved = found(self.sources)
-        n_pairs = len(mutual_pairs(moved, self.references, tol)[0])
-        n_sources, n_references = self._overlap(moved, tol)
+        n_sources, n_references = self._overlap(found(self.bright), tol)
         needed = max(LEAST, min(PAIRS, math.ceil(PART * min(n_sources, n_references))))
+        for reach in (3 * tol, 2 * tol, tol):
+            i, j, distance = mutual_pairs(found(self.bright), self.references, reach)
+            if len(i) < needed:
+                return _Solution(hypothesis, int(np.count_nonzero(distance <= tol)), needed, 0.0)
+            found = fit_rigid(self.bright[i], self.references[j])
+        moved = found(self.bright)
+        n_pairs = len(mutual_pairs(moved, self.references, tol)[0])
         return _Solution(found, n_pairs, needed, self._chance(moved, n_pairs, n_sources, tol))
 
     def _overlap(self, moved: np.ndarray, tol: float) -> tuple[int, int]:
@@ -213,16 +216,18 @@ class _Search:
 
     def _chance(self, moved: np.ndarray, n_pairs: int, n_sources: int, tol: float) -> float:
         """log10 of the probability of as many pairs by chance in one of the places and turns that can be told apart."""
+        turns = max(1.0, 2 * self.max_turn * self.radius / tol)
+        trials = math.log10(max(1.0, 2 * self.max_shift / tol) ** 2 * turns)
+        even = n_sources * self.crowding(tol)
+        if _log_tail(n_pairs, even) + trials >= CHANCE:
+            return _log_tail(n_pairs, even) + trials
         angle = np.arange(DECOYS) * 2.4  # golden angle
         radius = tol * (12 + 3 * np.arange(DECOYS))
         counts = [
             np.isfinite(self.tree.query(moved + offset, distance_upper_bound=tol)[0]).sum()
             for offset in np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
         ]
-        expected = max(float(np.mean(counts)), n_sources * self.crowding(tol))
-        turns = max(1.0, 2 * self.max_turn * self.radius / tol)
-        trials = max(1.0, 2 * self.max_shift / tol) ** 2 * turns
-        return _log_tail(n_pairs, expected) + math.log10(trials)
+        return _log_tail(n_pairs, max(float(np.mean(counts)), even)) + trials
 
     def _holds(self, solution: _Solution) -> bool:
         shift = np.hypot(*(solution.map(self.middle) - self.middle))

@@ -124,8 +124,9 @@ class ColumnMap:
         # the motions of some LSST catalogues are in radians, without the year
         if role.startswith("pm_") and given.is_equivalent(u.rad):
             given = given / u.yr
+        values = _filled(table[column])
         try:
-            return u.Quantity(_filled(table[column]), given).to(unit)
+            return u.Quantity(values, given).to(unit)
         except (u.UnitConversionError, ValueError) as error:
             raise DataError(
                 f"{name}: {role} is in {unit}, column {column!r} in {given}; name its unit, units={{'{role}': ...}}"
