@@ -35,6 +35,12 @@ light = rng.normal(0.5 * reference, 0.1)
 for x0, y0, x1, y1 in boxes:
     light[y0 : y1 + 1, x0 : x1 + 1] += 1
 grism = Exposure(light, err=np.full(light.shape, 0.1))
+from corontools.calibrate import CalibratedImage
+field = simulate.star_field(1024)
+frame = CalibratedImage.from_snaps(field.exposures[0], steps={"photometry": {"band": "r"}}).repair().model_psf()
+frame = frame.correct_apertures().solve_astrometry(field.refcat()).find_stars().solve_photometry(field.refcat())
+star = frame.stars[frame.stars["calib_psf_used"]][0]
+place = [float(star[f"slot_Centroid_{axis}"]) for axis in "xy"]
 """
 # what opens each view, and how many images it shows
 VIEWS = {
@@ -45,13 +51,14 @@ VIEWS = {
     "sim.science[0].explore()": 1,
     "cleaner.explore()": 2,
     "BackgroundModel.from_reference(reference).mask_sources(boxes).explore(grism)": 2,
+    "frame.explore(cursor=place)": 3,
     "klip.detection_map(sim.psf(21)).explore(star_flux=sim.truth.flux)": 1,
 }
-PLOTS = 10  # two each beside residual, stripes and limits, one each of contrast, shifts, values and rms; some have more
+PLOTS = 14  # four of a calibrated frame, two each beside residual, stripes and limits, one each of contrast and others
 READY = ".ctp[data-ready=true]"
 ROOT = ".jp-OutputArea-output:has(.widget-vbox)"
 # all of the page is on the screen: interfaces don't draw what is far from it
-TALL = 11000
+TALL = 15500
 WIDTHS = (1280, 700)
 RESTS = 500  # ms after a change of width or theme
 SETTLED = 8.0  # s for plots to have followed it

@@ -5,6 +5,7 @@
 
 from corontools_widgets.alignment import AlignmentExplorer, AlignmentState
 from corontools_widgets.background import BackgroundExplorer, BackgroundState
+from corontools_widgets.calibration import CalibrationExplorer, CalibrationState
 from corontools_widgets.contrast import ContrastExplorer, ContrastState
 from corontools_widgets.detection import DetectionExplorer, DetectionState
 from corontools_widgets.explore import explore
@@ -24,6 +25,8 @@ __all__ = [
     "AlignmentState",
     "BackgroundExplorer",
     "BackgroundState",
+    "CalibrationExplorer",
+    "CalibrationState",
     "ContrastExplorer",
     "ContrastState",
     "DetectionExplorer",

@@ -903,6 +903,7 @@ class Readout {
   }
 
   followWords() {
+    this.status.textContent = this.get("status");
     const { noise, sky } = this.pane;
     for (const { key, words, root } of this.cells) {
       if (key === "limit") words.textContent = noise ? noise.limitName : "";
