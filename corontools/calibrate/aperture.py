@@ -10,7 +10,8 @@ import numpy as np
 from astropy.table import Table
 
 from corontools.arrays.chebyshev import chebyshev_at, fit_chebyshev
-from corontools.calibrate.select import TooFewStarsError, column, flag, told_cuts
+from corontools.calibrate.columns import column, flag
+from corontools.calibrate.select import TooFewStarsError, told_cuts
 from corontools.errors import DataError
 
 __all__ = ["ApertureCorrections", "ApertureCorrector", "ApertureField"]
@@ -120,7 +121,7 @@ class ApertureCorrections:
             for kind in ("_instFlux", "_instFluxErr"):
                 table[f"{name}{kind}"] = table[f"{self.tophat}{kind}"] * factor
             lost = ~np.isfinite(column(table, f"{name}_instFlux"))
-            table[f"{name}_flag"] = lost | _flags(table, self.tophat)
+            table[f"{name}_flag"] = lost | flag(table, f"{self.tophat}_flag")
         table[f"{NORMALIZED}_apCorr"], table[f"{NORMALIZED}_apCorrErr"] = (
             np.full(len(table), factor),
             np.zeros(len(table)),
@@ -195,7 +196,7 @@ class ApertureCorrector:
 
     def _good(self, table: Table) -> tuple[np.ndarray, dict[str, int]]:
         """Stars of the PSF, bright if there are some, and what took others away."""
-        used = flag(table, USED) & ~_flags(table, "base_PsfFlux")
+        used = flag(table, USED) & ~flag(table, "base_PsfFlux_flag")
         with np.errstate(invalid="ignore", divide="ignore"):
             bright = column(table, "base_PsfFlux_instFlux") / column(table, "base_PsfFlux_instFluxErr") >= self.min_snr
         cuts = {"not used for the PSF": int(np.count_nonzero(~used))}
@@ -231,7 +232,7 @@ class ApertureCorrector:
             )
         off = ratio - np.median(ratio[used])
         for _ in range(self.rounds):
-            # about 0, where half of the stars always stay; the scatter of three about their median can be next to nothing
+            # about 0, where half of the stars stay; the scatter of three about their median can be next to nothing
             used &= np.abs(off) <= self.clip * MAD * float(np.median(np.abs(off[used]))) + LEAST
             coefficients = fit_chebyshev(
                 x[used], y[used], ratio[used], order=_order(order, int(np.count_nonzero(used))), shape=shape
@@ -250,11 +251,6 @@ def _order(order: int, count: int) -> int:
     while order and count <= (order + 1) * (order + 2) // 2:
         order -= 1
     return order
-
-
-def _flags(table: Table, name: str) -> np.ndarray:
-    """<name>_flag, False where the table hasn't got it."""
-    return flag(table, f"{name}_flag") if f"{name}_flag" in table.colnames else np.zeros(len(table), bool)
 
 
 def _need(table: Table, names: tuple[str, ...]) -> None:

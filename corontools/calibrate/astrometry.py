@@ -12,10 +12,11 @@ from corontools.arrays.neighbours import mutual_pairs
 from corontools.arrays.radial import SIGMA_PER_MAD
 from corontools.arrays.sky import separation
 from corontools.calibrate.astrometry_fit import AstrometryFit, AstrometryRound
+from corontools.calibrate.columns import centroids, column, flag
 from corontools.calibrate.matcher import Matcher, PatternMatcher
+from corontools.calibrate.matches import match_table
 from corontools.calibrate.plane import TangentPlane, celestial, scale_of, sky_of
 from corontools.calibrate.refcat import RefCat, at_epoch
-from corontools.calibrate.sources import centroids, column, flag, match_table
 from corontools.calibrate.wcsfit import AffineFitter, WCSFitter
 from corontools.errors import DataError
 

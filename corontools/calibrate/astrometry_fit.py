@@ -9,9 +9,9 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
+from corontools.calibrate.columns import column, source_ids
 from corontools.calibrate.plane import sky_of
 from corontools.calibrate.refcat import RefCat
-from corontools.calibrate.sources import column, source_ids
 
 __all__ = ["AstrometryFit", "AstrometryRound", "place"]
 

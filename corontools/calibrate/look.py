@@ -9,8 +9,8 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
+from corontools.calibrate.columns import column, flag
 from corontools.calibrate.photometry import PhotometryFit
-from corontools.calibrate.sources import column, flag
 from corontools.calibrate.stages import Modelled
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 from astropy.table import Table
 
 from corontools.calibrate import summary
+from corontools.calibrate.columns import column, flag
 from corontools.calibrate.plane import scale_of
 from corontools.calibrate.psffit import PSFFit
-from corontools.calibrate.sources import column, flag
 
 if TYPE_CHECKING:
     from corontools.calibrate.image import CalibratedImage

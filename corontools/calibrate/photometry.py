@@ -13,9 +13,10 @@ from corontools.arrays.neighbours import mutual_pairs
 from corontools.arrays.sky import ARCSEC, directions, separation
 from corontools.arrays.zeropoint import ZeroPointRound, fit_zero_point
 from corontools.calibrate.color import ColorTerm
+from corontools.calibrate.columns import centroids, column, flag, source_ids
+from corontools.calibrate.matches import match_table
 from corontools.calibrate.plane import celestial, sky_of
 from corontools.calibrate.refcat import RefCat, at_epoch
-from corontools.calibrate.sources import centroids, column, flag, match_table, source_ids
 from corontools.errors import DataError
 
 __all__ = ["PhotometryFit", "ZeroPointFitter", "calibrate_fluxes"]

@@ -35,6 +35,10 @@ class Plane(IntFlag):
     VIGNETTED = 512
     STREAK = 1024
     NOT_DEBLENDED = 2048
+    # of coadds: an input was left out because of an outlier or artefact, or because of its mask; where one begins
+    CLIPPED = 4096
+    REJECTED = 8192
+    SENSOR_EDGE = 16384
 
     @classmethod
     def names(cls, value: int) -> str:

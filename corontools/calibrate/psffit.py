@@ -12,6 +12,7 @@ from astropy.table import Table
 
 from corontools.arrays.chebyshev import chebyshev_at, chebyshev_design
 from corontools.arrays.psfbasis import fit_basis, grid_side
+from corontools.calibrate.columns import column
 from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.psf import SIGMA_PER_FWHM, GaussianPSF, PixelPSF
 from corontools.calibrate.psfcheck import RADIUS, Likeness, compare, measured
@@ -25,7 +26,7 @@ from corontools.calibrate.psfstars import (
     star_widths,
     width_trend,
 )
-from corontools.calibrate.select import StarSelection, TooFewStarsError, column, told_cuts
+from corontools.calibrate.select import StarSelection, TooFewStarsError, told_cuts
 from corontools.errors import DataError
 
 __all__ = ["NonfinitePSFError", "PSFFit", "PSFFitter"]

@@ -8,9 +8,10 @@ import numpy as np
 from astropy.table import Table
 
 from corontools.arrays.chebyshev import chebyshev_at, fit_chebyshev
+from corontools.calibrate.columns import column, flag
 from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.planes import Plane
-from corontools.calibrate.select import StarSelection, column, flag
+from corontools.calibrate.select import StarSelection
 from corontools.errors import DataError
 
 __all__ = [

@@ -9,9 +9,10 @@ import numpy as np
 from astropy.table import Table
 
 from corontools.arrays.chebyshev import chebyshev_design
+from corontools.calibrate.columns import column, flag
 from corontools.errors import DataError
 
-__all__ = ["BAD_FLAGS", "StarSelection", "StarSelector", "TooFewStarsError", "column", "told_cuts"]
+__all__ = ["BAD_FLAGS", "StarSelection", "StarSelector", "TooFewStarsError", "told_cuts"]
 
 BAD_FLAGS = (
     "base_PixelFlags_flag_edge",
@@ -208,18 +209,6 @@ class StarSelector:
         """How far from their width stars may be; the spread of a few says little."""
         least = LEAST_TOLERANCE if len(values) >= FEW else self.spacing
         return max(self.clip * _spread(values), least * width)
-
-
-def column(table: Table, name: str) -> np.ndarray:
-    """Values of a column as float64 without unit, NaN where masked."""
-    values = table[name]
-    return np.ma.filled(np.ma.asarray(getattr(values, "value", values), np.float64), np.nan)
-
-
-def flag(table: Table, name: str) -> np.ndarray:
-    """Values of a column as bool; masked is True."""
-    values = table[name]
-    return np.ma.filled(np.ma.asarray(getattr(values, "value", values), bool), True)
 
 
 def told_cuts(cuts: Mapping[str, int]) -> str:

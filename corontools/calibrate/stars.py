@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
-from corontools.calibrate.select import column, flag
+from corontools.calibrate.columns import column, flag
 from corontools.errors import DataError
 
 __all__ = ["ScienceSelector", "match_psf_stars"]

@@ -11,9 +11,9 @@ import numpy as np
 from astropy.table import Table
 
 from corontools.arrays.moments import ORDERS, adaptive_moments
+from corontools.calibrate.columns import column, flag
 from corontools.calibrate.planes import Plane
 from corontools.calibrate.psf import PSF
-from corontools.calibrate.select import column, flag
 
 if TYPE_CHECKING:
     from corontools.calibrate.image import CalibratedImage

@@ -7,8 +7,9 @@ from scipy.spatial import cKDTree
 
 from corontools import CalibratedImage, DataError, Exposure, RefCat, replay
 from corontools.calibrate import CalibrationError, Plane, Steps, calibrate
+from corontools.calibrate.columns import column
 from corontools.calibrate.cosmic import TooManyCosmicRays
-from corontools.calibrate.select import TooFewStarsError, column
+from corontools.calibrate.select import TooFewStarsError
 from corontools.simulate import star_field
 
 # of the light of the simulated stars, (1 + q)^-3, in a circle of 12 px; sigma of adaptive moments over alpha

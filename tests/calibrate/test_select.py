@@ -7,7 +7,8 @@ import pytest
 from astropy import units as u
 from astropy.table import MaskedColumn, Table
 
-from corontools.calibrate.select import BAD_FLAGS, StarSelector, TooFewStarsError, column, flag
+from corontools.calibrate.columns import column, flag
+from corontools.calibrate.select import BAD_FLAGS, StarSelector, TooFewStarsError
 from corontools.errors import DataError
 
 

@@ -903,7 +903,6 @@ class Readout {
   }
 
   followWords() {
-    this.status.textContent = this.get("status");
     const { noise, sky } = this.pane;
     for (const { key, words, root } of this.cells) {
       if (key === "limit") words.textContent = noise ? noise.limitName : "";
@@ -1927,7 +1926,8 @@ class Pane {
     follow("frame", () => this.frameChanged());
     follow("stretch limits colors rings overlays marks regions cursor view", () => this.refresh());
     follow("compare blink", () => this.compareChanged());
-    follow("names name title unit status tool tools", () => this.followWords());
+    follow("names name title unit tool tools", () => this.followWords());
+    follow("status", () => this.followStatus());
     follow("_cube", () => this.takeCube());
     follow("_sky", () => this.takeSky());
     follow("_noise _noise_of", () => this.takeNoise());
@@ -2137,6 +2137,7 @@ class Pane {
     fill(this.compare.select, ["\u2013", ...names]);
     this.compare.select.selectedIndex = this.get("compare") + 1;
     this.readout.followWords();
+    this.followStatus();
     this.boxes.mask.parentNode.hidden = !this.mask;
     this.maskName.textContent = this.mask ? this.mask.name : "";
     this.followTool();
@@ -2145,6 +2146,10 @@ class Pane {
     this.followView();
     this.followFrame();
     this.refresh();
+  }
+
+  followStatus() {
+    this.status.textContent = this.get("status");
   }
 
   offeredTools() {
