@@ -15,14 +15,15 @@ LEVELS = (
     ("meta", "dq"),
     ("exposure", "fits", "products", "association"),
     ("result",),
-    ("background", "flicker", "calibrate", "warp"),
+    ("background", "flicker", "calibrate"),
+    ("warp",),
     ("coron",),
     ("simulate", "cli", "cli_background", "cli_calibrate", "cli_flicker"),
     ("widgets",),
 )
 RANK = {name: rank for rank, names in enumerate(LEVELS) for name in names}
 # subjects that know nothing of each other
-SEPARATE = {"background", "flicker", "calibrate", "warp", "arrays", "display"}
+SEPARATE = {"background", "flicker", "calibrate", "arrays", "display"}
 HEAVY = ("matplotlib", "numba", "ipywidgets", "scipy.stats", "bqplot", "anywidget", "photutils", "astropy.wcs")
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["pictures", "rows"]
 
+# pixels of a picture of the frame, so that a notebook stays small
+SIDE = 256
+
 
 def rows(calibrated: CalibratedImage) -> list[tuple[str, str]]:
     """What was done so far, one row for each step."""
@@ -96,7 +99,8 @@ def pictures(calibrated: CalibratedImage) -> Sequence[Any]:
     from corontools.display import quick
 
     frame = calibrated.frame
-    shown = np.array(frame.image[:: max(1, frame.shape[0] // 512), :: max(1, frame.shape[1] // 512)])
+    step = -(-max(frame.shape) // SIDE)
+    shown = np.array(frame.image[::step, ::step])
     made = [quick.image_picture(shown, "frame")]
     if calibrated.modelled is not None:
         made.append(quick.image_picture(calibrated.psf.kernels(*_middle(calibrated))[0], "PSF in the middle"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from enum import IntFlag
 from pathlib import Path
 from typing import Any
 
+from corontools.calibrate.adaptive import AdaptiveDetector
 from corontools.calibrate.aperture import ApertureCorrector
 from corontools.calibrate.astrometry import AstrometrySolver
 from corontools.calibrate.background import BackgroundFitter
+from corontools.calibrate.color import ColorTerm
 from corontools.calibrate.cosmic import CosmicRayFinder, DefectFiller
 from corontools.calibrate.deblend import Deblender
 from corontools.calibrate.detect import SourceDetector
+from corontools.calibrate.matcher import NearestMatcher
 from corontools.calibrate.measure import MINIMAL, Measurer
 from corontools.calibrate.photometry import ZeroPointFitter
 from corontools.calibrate.psf import GaussianPSF
@@ -23,12 +26,15 @@ from corontools.calibrate.select import StarSelector
 from corontools.calibrate.sky import SkySources
 from corontools.calibrate.snaps import SnapCombiner
 from corontools.calibrate.stars import ScienceSelector
+from corontools.calibrate.wcsfit import SipFitter
 from corontools.errors import DataError
 
 __all__ = ["Steps"]
 
 # what can be written in a file
 PLAIN = (bool, int, float, str)
+# steps that aren't the default ones go by their name in a file
+OTHERS: dict[str, type] = {one.__name__: one for one in (AdaptiveDetector, ColorTerm, NearestMatcher, SipFitter)}
 
 
 def _of_stars() -> SourceDetector:
@@ -189,7 +195,8 @@ def _plain(step: Any, name: str) -> dict[str, Any]:
             f"{name} is {type(step).__module__}.{type(step).__name__}; only steps of corontools can be saved"
         )
     found = {f.name: getattr(step, f.name) for f in fields(step)}
-    return {key: _value(value, f"{name}.{key}") for key, value in found.items() if value is not None}
+    kind = {"type": type(step).__name__} if type(step).__name__ in OTHERS else {}
+    return kind | {key: _value(value, f"{name}.{key}") for key, value in found.items() if value is not None}
 
 
 def _ours(step: Any) -> bool:
@@ -230,7 +237,19 @@ def _changed(step: Any, options: Mapping[str, Any], name: str) -> Any:
     return type(step)(**{key: made.get(key, getattr(step, key)) for key in known})
 
 
+def _other(options: Mapping[str, Any], name: str) -> Any:
+    """The step that a file names by its type."""
+    kind, rest = options["type"], {key: value for key, value in options.items() if key != "type"}
+    if kind not in OTHERS:
+        raise DataError(f"{name}: no step is called {kind!r}; there are {', '.join(OTHERS)}, and the default ones")
+    if any(one.default is MISSING and one.default_factory is MISSING for one in fields(OTHERS[kind])):
+        return OTHERS[kind](**{key: tuple(v) if isinstance(v, list) else v for key, v in rest.items()})
+    return _changed(OTHERS[kind](), rest, name)
+
+
 def _like(present: Any, value: Any, name: str) -> Any:
+    if isinstance(value, Mapping) and "type" in value:
+        return _other(value, name)
     if is_dataclass(present) and isinstance(value, Mapping):
         return _changed(present, value, name)
     if isinstance(present, IntFlag) and isinstance(value, list | tuple):

@@ -14,6 +14,7 @@ from corontools.arrays.moments import ORDERS, adaptive_moments
 from corontools.calibrate.columns import column, flag
 from corontools.calibrate.planes import Plane
 from corontools.calibrate.psf import PSF
+from corontools.meta import Meta
 
 if TYPE_CHECKING:
     from corontools.calibrate.image import CalibratedImage
@@ -180,16 +181,30 @@ def _zenith_distance(calibrated: CalibratedImage, ra: float, dec: float) -> floa
         return 90.0 - float(altitude)
     if isinstance(airmass, int | float) and airmass >= 1:
         return math.degrees(math.acos(1 / float(airmass)))
-    place = [meta.card(f"OBSGEO-{axis}") for axis in "XYZ"]
-    if meta.mjd is None or not all(isinstance(one, int | float) for one in place):
+    site = _site(meta)
+    if meta.mjd is None or site is None:
         return math.nan
-    from astropy import units as u
-    from astropy.coordinates import AltAz, EarthLocation, SkyCoord
+    from astropy.coordinates import AltAz, SkyCoord
     from astropy.time import Time
+    from astropy.utils import iers
 
-    site = EarthLocation.from_geocentric(*(float(one) for one in place), unit=u.m)
-    seen = SkyCoord(ra, dec, unit="deg").transform_to(AltAz(obstime=Time(meta.mjd, format="mjd"), location=site))
+    # a second of UT1 is 15 arcsec: not worth a download
+    with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("iers_degraded_accuracy", "ignore"):
+        seen = SkyCoord(ra, dec, unit="deg").transform_to(AltAz(obstime=Time(meta.mjd, format="mjd"), location=site))
     return 90.0 - float(seen.alt.deg)
+
+
+def _site(meta: Meta) -> Any:
+    """Where the telescope stands: OBSGEO-B, -L, -H or -X, -Y, -Z of the header; None where it doesn't tell."""
+    from astropy import units as u
+    from astropy.coordinates import EarthLocation
+
+    latitude, longitude, height, *position = (meta.card(f"OBSGEO-{axis}") for axis in "BLHXYZ")
+    if all(isinstance(one, int | float) for one in (latitude, longitude, height)):
+        return EarthLocation.from_geodetic(longitude, latitude, height)
+    if all(isinstance(one, int | float) for one in position):
+        return EarthLocation.from_geocentric(*position, unit=u.m)
+    return None
 
 
 def _sky(calibrated: CalibratedImage) -> dict[str, float]:

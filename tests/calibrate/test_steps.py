@@ -4,9 +4,13 @@ import pytest
 
 from corontools import DataError
 from corontools.calibrate import Plane, Steps
+from corontools.calibrate.adaptive import AdaptiveDetector
 from corontools.calibrate.background import BackgroundFitter
+from corontools.calibrate.color import gaia_dr2_to_sdss
+from corontools.calibrate.detect import SourceDetector
 from corontools.calibrate.psffit import PSFFitter
 from corontools.calibrate.select import StarSelector
+from corontools.calibrate.wcsfit import SipFitter
 
 
 def test_what_is_saved_is_read_again(tmp_path):
@@ -64,3 +68,19 @@ def test_whole_numbers_do_for_real_ones():
     assert isinstance(Steps.of({"star_selector": {"min_snr": 30}}).star_selector.min_snr, float)
     with pytest.raises(DataError, match="should be bool"):
         Steps.of({"background": {"weighted": 1}})
+
+
+def test_steps_that_are_not_the_default_ones_go_by_their_name(tmp_path):
+    steps = Steps.of(
+        {
+            "psf_detection": {"type": "AdaptiveDetector", "detector": {"threshold": 8.0}},
+            "astrometry": {"fitter": {"type": "SipFitter", "order": 2}, "matcher": {"type": "NearestMatcher"}},
+        }
+    ).with_(photometry={"color_term": gaia_dr2_to_sdss("r")})
+    assert steps.psf_detection == AdaptiveDetector(SourceDetector(threshold=8.0))
+    assert steps.astrometry.fitter == SipFitter(order=2)
+    again = Steps.read(steps.save(tmp_path / "a.toml"))
+    assert again == steps
+    assert Steps.of(steps.changes()) == steps
+    with pytest.raises(DataError, match="no step is called 'Mine'"):
+        Steps.of({"astrometry": {"fitter": {"type": "Mine"}}})

@@ -15,12 +15,22 @@ from astropy.table import Table
 from corontools import BackgroundModel, Exposure, simulate
 from corontools.arrays.apertures import aperture_snr
 from corontools.background import BackgroundAssociation
+from corontools.calibrate import Plane
+from corontools.calibrate.adaptive import AdaptiveDetector
+from corontools.calibrate.astrometry import AstrometrySolver
+from corontools.calibrate.color import gaia_dr2_to_sdss
+from corontools.calibrate.measure import Measurer
+from corontools.calibrate.photometry import ZeroPointFitter
+from corontools.calibrate.product import read_visit_image
+from corontools.calibrate.psf import GaussianPSF
+from corontools.calibrate.wcsfit import SipFitter
 from corontools.cli import main
 from corontools.coron import stim_map
 from corontools.simulate.flicker import ramp
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming_from.md"
 VIEWS = ".explore("  # needs no more than its own tests
+STEPS = (AdaptiveDetector, AstrometrySolver, GaussianPSF, Measurer, SipFitter, ZeroPointFitter)
 
 
 def rows():
@@ -41,6 +51,7 @@ def names(tmp_path_factory):
     sim.write(folder).rename(folder / "asn.json")
     sim.science[0].save(folder / "calints.fits")
     _write_ramp(folder)
+    _write_visit(folder)
     backgrounds = _write_backgrounds(folder)
     cube = np.asarray(sim.science[0].data)
     fits.writeto(folder / "cube.fits", cube)
@@ -53,6 +64,10 @@ def names(tmp_path_factory):
         "psf": sim.psf(21),
         "BackgroundModel": BackgroundModel,
         "BackgroundAssociation": BackgroundAssociation,
+        "Plane": Plane,
+        "gaia_dr2_to_sdss": gaia_dr2_to_sdss,
+        "read_visit_image": read_visit_image,
+        **{step.__name__: step for step in STEPS},
         **backgrounds,
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -69,6 +84,19 @@ def _write_ramp(folder):
     exposure.with_(meta=exposure.meta.with_(primary=header)).save(folder / "ramp.fits")
     fits.writeto(folder / "mask.fits", np.ones((64, 128), np.float32))
     fits.writeto(folder / "flat.fits", np.ones((64, 128), np.float32))
+
+
+def _write_visit(folder):
+    """A star field, once as two snaps, and a reference catalogue, once as shards."""
+    for snaps, names in ((1, ("visit.fits",)), (2, ("snap1.fits", "snap2.fits"))):
+        field = simulate.star_field(1024, snaps=snaps)
+        for name, exposure in zip(names, field.exposures, strict=True):
+            exposure.save(folder / name)
+    refs = field.refcat()
+    refs.write(folder / "gaia.fits")
+    (folder / "shards").mkdir()
+    refs[:700].write(folder / "shards" / "1.fits")
+    refs[700:].write(folder / "shards" / "2.fits")
 
 
 def _write_backgrounds(folder):
@@ -95,7 +123,7 @@ def _write_backgrounds(folder):
 
 def test_the_page_has_every_tool():
     text = PAGE.read_text(encoding="utf-8")
-    assert all(f"\n## {tool}\n" in text for tool in ("jwst", "pyKLIP", "VIP", "spaceKLIP"))
+    assert all(f"\n## {tool}\n" in text for tool in ("jwst", "LSST", "pyKLIP", "VIP", "spaceKLIP"))
     assert all(len(row) == 2 for row in rows())
     assert len(ours()) > 40
 
