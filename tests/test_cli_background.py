@@ -45,7 +45,7 @@ def run(tmp_path, capsys):
     def go(*options):
         status = main(["background", *map(str, options), "-o", str(tmp_path / "out")])
         out, err = capsys.readouterr()
-        return status, out, [line for line in err.splitlines() if line.strip()]
+        return status, out, [line for line in err.splitlines() if line.strip() and "%|" not in line]
 
     return go
 
