@@ -5,5 +5,6 @@ from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.planes import Plane
 from corontools.calibrate.refcat import RefCat
 from corontools.calibrate.steps import Steps
+from corontools.calibrate.visit import VisitImage
 
-__all__ = ["CalibratedImage", "CalibrationError", "MaskedImage", "Plane", "RefCat", "Steps", "calibrate"]
+__all__ = ["CalibratedImage", "CalibrationError", "MaskedImage", "Plane", "RefCat", "Steps", "VisitImage", "calibrate"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from corontools.calibrate.background import BackgroundList
 from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.planes import Plane
 from corontools.calibrate.psf import PSF, GaussianPSF, PixelPSF
+from corontools.calibrate.visit import VisitImage
 from corontools.errors import DataError
 from corontools.folder import staged
 from corontools.meta import Meta
@@ -21,7 +23,7 @@ from corontools.products import headers, history_cards
 if TYPE_CHECKING:
     from corontools.calibrate.image import CalibratedImage
 
-__all__ = ["VisitImage", "product_names", "read_visit_image", "save_all"]
+__all__ = ["VisitImage", "product_names", "psf_from_hdu", "psf_to_hdu", "read_visit_image", "save_all"]
 
 IMAGE, STARS = "preliminary_visit_image", "single_visit_star_unstandardized"
 PSF_STARS, FOOTPRINTS = "single_visit_psf_star", "single_visit_psf_star_footprints"
@@ -29,16 +31,6 @@ BACKGROUND, CALIBRATION = "preliminary_visit_image_background", "initial_photoCa
 ASTROMETRY, PHOTOMETRY = "initial_astrometry_match_detector", "initial_photometry_match_detector"
 # catalogues, which can be had as Parquet too
 TABLES = (STARS, PSF_STARS, CALIBRATION, ASTROMETRY, PHOTOMETRY)
-
-
-class VisitImage(NamedTuple):
-    """What a `preliminary_visit_image` holds: frame in nJy, its WCS, PSF and header, and the summary as a table."""
-
-    frame: MaskedImage
-    wcs: Any
-    psf: PSF
-    meta: Meta
-    summary: Table
 
 
 def product_names(*, parquet: bool = False) -> list[str]:
@@ -65,7 +57,7 @@ def save_all(
 
 
 def read_visit_image(path: str | os.PathLike[str]) -> VisitImage:
-    """Read a `preliminary_visit_image`.
+    """Read a `preliminary_visit_image`, and the background that was written beside it, if it is there.
 
     Raises
     ------
@@ -80,9 +72,24 @@ def read_visit_image(path: str | os.PathLike[str]) -> VisitImage:
     if lost:
         raise DataError(f"{path} is no {IMAGE}: it has no extension {', '.join(lost)}; it has {', '.join(found)}")
     image = found["IMAGE"]
-    frame = MaskedImage(*(np.asarray(found[name].data) for name in ("IMAGE", "MASK", "VARIANCE")))
-    meta = Meta.from_headers(found["PRIMARY"].header, image.header).with_(filename=Path(path).name)
-    return VisitImage(frame, celestial_wcs(image.header), _psf_of(found["PSF"]), meta, Table.read(path, hdu="SUMMARY"))
+    return VisitImage(
+        frame=MaskedImage(*(np.asarray(found[name].data) for name in ("IMAGE", "MASK", "VARIANCE"))),
+        wcs=celestial_wcs(image.header),
+        psf=psf_from_hdu(found["PSF"]),
+        meta=Meta.from_headers(found["PRIMARY"].header, image.header).with_(filename=Path(path).name),
+        summary=Table.read(path, hdu="SUMMARY"),
+        background=_beside(Path(path)),
+        source=f"read_visit_image({str(path)!r})",
+    )
+
+
+def _beside(path: Path) -> BackgroundList | None:
+    """The background in the file that `save_all` writes beside the image."""
+    other = path.with_name(f"{BACKGROUND}.fits")
+    if path.stem != IMAGE or not other.exists():
+        return None
+    with fits.open(other) as hdus:
+        return BackgroundList.from_hdus(hdus)
 
 
 def _tables(calibrated: CalibratedImage) -> dict[str, Table]:
@@ -109,7 +116,7 @@ def _image(calibrated: CalibratedImage) -> fits.HDUList:
     variance.header["BUNIT"] = "nJy2"
     image = fits.ImageHDU(np.asarray(frame.image), header=science, name="IMAGE")
     summary = fits.BinTableHDU(calibrated.summary.table, name="SUMMARY")
-    return fits.HDUList([fits.PrimaryHDU(header=primary), image, mask, variance, _psf_hdu(calibrated.psf), summary])
+    return fits.HDUList([fits.PrimaryHDU(header=primary), image, mask, variance, psf_to_hdu(calibrated.psf), summary])
 
 
 def _cards(calibrated: CalibratedImage) -> dict[str, tuple[Any, str]]:
@@ -125,8 +132,14 @@ def _cards(calibrated: CalibratedImage) -> dict[str, tuple[Any, str]]:
     return cards | (calibrated.astrometry.cards() if calibrated.astrometry is not None else {})
 
 
-def _psf_hdu(psf: PSF) -> fits.ImageHDU:
-    """Basis and how it varies; of a Gaussian its width; of another model its stamps on a grid can't be kept."""
+def psf_to_hdu(psf: PSF) -> fits.ImageHDU:
+    """Basis and how it varies; of a Gaussian its width.
+
+    Raises
+    ------
+    DataError
+        If it is another model.
+    """
     if isinstance(psf, GaussianPSF):
         hdu = fits.ImageHDU(np.array([[psf.width]]), name="PSF")
         hdu.header.update(PSFMODEL="gaussian", PSFSIZE=psf.size)
@@ -139,7 +152,8 @@ def _psf_hdu(psf: PSF) -> fits.ImageHDU:
     return hdu
 
 
-def _psf_of(hdu: Any) -> PSF:
+def psf_from_hdu(hdu: Any) -> PSF:
+    """The PSF that `psf_to_hdu` wrote."""
     header = hdu.header
     if header["PSFMODEL"] == "gaussian":
         return GaussianPSF(float(np.asarray(hdu.data)[0, 0]), int(header["PSFSIZE"]))
