@@ -113,3 +113,24 @@ def test_bits_are_gathered_over_a_box(reach):
         spread = ndimage.binary_dilation(mask & (1 << bit) != 0, np.ones((2 * reach + 1,) * 2))
         np.testing.assert_array_equal(found & (1 << bit) != 0, spread)
     assert found.dtype == np.int32
+
+
+def test_rough_sums_are_exact_for_one_value_and_near_for_a_smooth_plane():
+    y, x = np.indices((150, 140))
+    along = np.arange(DIRECT) - DIRECT // 2
+    squares = along**2 + along[:, None] ** 2
+
+    def at(x, y):
+        kernels = np.exp(-squares / (2 * (1.2 + 0.005 * x + 0.002 * y)[:, None, None] ** 2))
+        return kernels / kernels.sum(axis=(1, 2), keepdims=True)
+
+    plane = 1 + 10 * np.exp(-((x - 70) ** 2 + (y - 60) ** 2) / 50.0)
+    for one, tolerance in ((plane, 2e-3), (np.full(x.shape, 3.0), 1e-6)):
+        exact = sum_varying([Term(one, np.square, one[0, 0])], at)[0]
+        rough = sum_varying([Term(one, np.square, one[0, 0], rough=True)], at)[0]
+        np.testing.assert_allclose(rough, exact, rtol=tolerance)
+    # a single other pixel keeps the tiles from being taken for those of one value
+    speck = np.full(x.shape, 3.0)
+    speck[75, 70] = 3.000001
+    found = [sum_varying([Term(speck, np.square, 3.0, rough=rough)], at)[0] for rough in (True, False)]
+    np.testing.assert_allclose(*found, rtol=1e-6)
