@@ -108,24 +108,18 @@ class RefCat:
         DataError
             If a file can't be read, or the table isn't what `from_table` needs.
         """
+        from corontools.result import call
+
         single = isinstance(paths, str | os.PathLike)
         given = [Path(paths)] if single else [Path(path) for path in paths]  # type: ignore[arg-type, union-attr]
         files = [file for path in given for file in files_of(path)]
-        parts = [(file, read_table(file)) for file in files]
-        catalogs = [
-            cls.from_table(part, epoch=epoch, name=file.name, **names).table for file, part in parts if len(part)
-        ]
-        if not catalogs:
+        whole = _together([(file, read_table(file)) for file in files], {"epoch": epoch, **names})
+        if whole is None:
             raise DataError(f"no reference source in {', '.join(str(path) for path in given) or 'no file'}")
-        whole = catalogs[0] if len(catalogs) == 1 else vstack(catalogs, metadata_conflicts="silent")
-        if len(catalogs) > 1:
-            whole = whole[np.sort(np.unique(np.asarray(whole["id"]), return_index=True)[1])]
         name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
-        from corontools.result import call
-
         options = names if epoch is None else {"epoch": mjd_of(epoch), **names}
         written = call(RefCat.read.__func__, cls, str(paths) if single else [str(path) for path in given], **options)  # type: ignore[attr-defined]
-        return cls(unmasked(whole), name, source=f"RefCat.{written}")
+        return cls(whole, name, source=f"RefCat.{written}")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -284,6 +278,17 @@ def at_epoch(refcat: RefCat, epoch: Any) -> RefCat:
         lacking = "the exposure has no date" if epoch is None else f"{refcat.name} has no epoch"
         warnings.warn(f"{lacking}: proper motions of the references aren't applied", stacklevel=3)
     return refcat
+
+
+def _together(parts: Sequence[tuple[Path, Table]], options: Mapping[str, Any]) -> Table | None:
+    """Rows of several files in our names, each source once; None where there is none."""
+    tables = [RefCat.from_table(part, name=file.name, **options).table for file, part in parts if len(part)]
+    if not tables:
+        return None
+    if len(tables) == 1:
+        return unmasked(tables[0])
+    whole = vstack(tables, metadata_conflicts="silent")
+    return unmasked(whole[np.sort(np.unique(np.asarray(whole["id"]), return_index=True)[1])])
 
 
 def mjd_of(epoch: Any) -> float:

@@ -17,6 +17,7 @@ __all__ = ["SnapCombiner"]
 
 # px by which the corners of two snaps may be apart
 APART = 0.5
+READ_NOISE = ("RDNOISE", "READNOIS")
 # keywords of what is known of both together; the others are changed where they are
 CARDS = {"exposure_time": ("EFFEXPTM", "EXPTIME"), "mjd": ("EXPMID", "MJD-AVG")}
 
@@ -152,10 +153,16 @@ def _meta(first: Meta, second: Meta) -> Meta:
     both = first.with_(**changes)
     for name, value in changes.items():
         keys = {key: value for key in CARDS[name] if key == CARDS[name][0] or both.card(key) is not None}
-        both = both.with_cards(keys)
-        if both.science is not None:
-            both = both.with_(science=_changed(both.science, keys))
-    return both
+        both = _with_cards(both, keys)
+    # what is read twice has the noise of both
+    noise = {key: float(value) * 2**0.5 for key in READ_NOISE if isinstance(value := both.card(key), int | float)}
+    return _with_cards(both, noise)
+
+
+def _with_cards(meta: Meta, cards: dict[str, float]) -> Meta:
+    """With cards in the primary header, and in that of the image where it has them."""
+    changed = meta.with_cards(cards) if cards else meta
+    return changed if changed.science is None else changed.with_(science=_changed(changed.science, cards))
 
 
 def _changed(header: Any, cards: dict[str, float]) -> Any:

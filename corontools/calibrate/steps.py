@@ -248,20 +248,27 @@ def _other(options: Mapping[str, Any], name: str) -> Any:
 
 
 def _like(present: Any, value: Any, name: str) -> Any:
+    """A value of the kind of the one that it takes the place of."""
+    if is_dataclass(present):
+        return _step_like(present, value, name)
     if isinstance(value, Mapping) and "type" in value:
         return _other(value, name)
-    if is_dataclass(present) and isinstance(value, Mapping):
-        return _changed(present, value, name)
-    if isinstance(present, IntFlag) and isinstance(value, list | tuple):
-        return _flags(type(present), value, name)
-    if isinstance(present, tuple) and isinstance(value, list | tuple):
-        return tuple(value)
-    if is_dataclass(present) and not isinstance(value, PLAIN):
-        return value  # another object for the step
-    number = isinstance(present, float) and isinstance(value, int) and not isinstance(value, bool)
-    if present is None or number or isinstance(value, type(present)):
-        return float(value) if number else value
+    if isinstance(value, list | tuple) and isinstance(present, IntFlag | tuple):
+        return tuple(value) if isinstance(present, tuple) else _flags(type(present), value, name)
+    if type(present) is float and type(value) is int:
+        return float(value)
+    if present is None or isinstance(value, type(present)):
+        return value
     raise DataError(f"{name} should be {type(present).__name__}, found {value!r}")
+
+
+def _step_like(present: Any, value: Any, name: str) -> Any:
+    """The step with its options changed, another that a file names, or an object in its place."""
+    if isinstance(value, Mapping):
+        return _other(value, name) if "type" in value else _changed(present, value, name)
+    if isinstance(value, PLAIN):
+        raise DataError(f"{name} should be {type(present).__name__}, found {value!r}")
+    return value
 
 
 def _flags(kind: type[IntFlag], names: Any, where: str) -> IntFlag:

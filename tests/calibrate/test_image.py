@@ -248,9 +248,13 @@ def test_an_image_without_stars_is_told_and_what_was_reached_is_kept(small):
 
 
 def test_too_few_psf_stars_are_counted_by_cut(small):
+    exposure, core = sky(stars=[(60, 60), (200, 90), (150, 200)]), np.zeros((300, 300), bool)
+    core[199:202, 149:152] = True
     with pytest.raises(TooFewStarsError, match=r"too few PSF stars: .* are left, .*removed: ") as caught:
-        CalibratedImage.from_snaps(sky(stars=[(60, 60), (200, 90)])).repair().model_psf()
-    assert sum(caught.value.cuts.values()) >= 0
+        CalibratedImage.from_snaps(exposure.mask(core, bits=2)).repair().model_psf()
+    told = str(caught.value)
+    assert caught.value.cuts["base_PixelFlags_flag_saturatedCenter"] == 1
+    assert all(f"{count} {name}" in told for name, count in caught.value.cuts.items() if count)
 
 
 def test_all_stars_saturated_is_told():

@@ -116,3 +116,10 @@ def test_snaps_that_do_not_belong_together_are_refused():
     here, there = (star_field(64, offset=offset).exposures[0] for offset in (0.0, 3.0))
     with pytest.raises(DataError, match="see the same place, these are 15 px apart"):
         SnapCombiner().combine([here, there])
+
+
+def test_the_header_has_the_read_noise_of_both():
+    snaps = star_field(64, snaps=2).exposures
+    both = SnapCombiner().combine(snaps)
+    assert both.meta.card("RDNOISE") == pytest.approx(snaps[0].meta.card("RDNOISE") * 2**0.5)
+    assert SnapCombiner().combine(snaps[0]).meta.card("RDNOISE") == snaps[0].meta.card("RDNOISE")
