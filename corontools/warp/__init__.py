@@ -7,7 +7,7 @@ from corontools.warp.likelihood import likelihood
 from corontools.warp.match import FourierMatcher, PSFMatcher
 from corontools.warp.model import ModelPSF
 from corontools.warp.rejection import ArtifactRejection
-from corontools.warp.reuse import make_warps
+from corontools.warp.reuse import WarpTypes, make_warps
 from corontools.warp.skymap import SkyMap
 from corontools.warp.tract import Patch, Tiling, Tract
 from corontools.warp.warp import Warp
@@ -25,6 +25,7 @@ __all__ = [
     "Tiling",
     "Tract",
     "Warp",
+    "WarpTypes",
     "Warper",
     "diagnose",
     "likelihood",

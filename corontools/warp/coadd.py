@@ -61,6 +61,8 @@ class Coadd(Result):
     meta : Meta
     artifacts : Artifacts or None
         What artefact rejection found.
+    kind : {"direct", "psfMatched"}
+        Of the warps.
 
     Examples
     --------
@@ -85,6 +87,7 @@ class Coadd(Result):
     rule: Rule
     meta: Meta = field(default_factory=Meta)
     artifacts: Artifacts | None = None
+    kind: str = "direct"
 
     @classmethod
     def from_warps(
@@ -115,8 +118,8 @@ class Coadd(Result):
             its sky; or 1. Inverse variances of single pixels would prefer the visits in which a star looks faint.
         reject : ArtifactRejection, optional
             Leave out what is in few epochs only; it needs PSF-matched images.
-        matched : sequence of Matched, MaskedImage or file, optional
-            The warps matched to one PSF, in the same order; by default `matched` of each warp.
+        matched : sequence of Warp, MaskedImage or file, optional
+            The warps matched to one PSF, in the same order; by default the psfMatchedWarp beside each file.
         zero_points : mapping, optional
             AB magnitude of one unit of each visit's warp, by visit; by default all are in nJy (31.4).
         bad : int
@@ -221,6 +224,8 @@ class Coadd(Result):
 
     def save(self, folder: str | os.PathLike[str], *, name: str = "deep", overwrite: bool = False) -> list[Path]:
         """Write it as `{name}Coadd-{filter}-{tract}-{patch}.fits`, wholly or not at all.
+
+        One of PSF-matched warps is a `{name}CoaddPsfMatched`.
 
         Extensions: IMAGE, MASK, VARIANCE, DEPTH, WEIGHT, VISITS, CCDS, PSF (stamps), PSFWEIGHT.
 

@@ -22,7 +22,7 @@ from corontools.warp.gather import Rule
 from corontools.warp.gridpsf import GridPSF
 from corontools.warp.inputs import Inputs
 from corontools.warp.layers import Clip
-from corontools.warp.product import frame_hdus, whole, write
+from corontools.warp.product import frame_hdus, native, whole, write
 from corontools.warp.skymap import SkyMap
 from corontools.warp.tract import Patch
 
@@ -33,10 +33,11 @@ __all__ = ["coadd_name", "read_coadd", "save_coadd"]
 
 # cards of what was observed
 OBSERVED = ("telescope", "instrument", "target", "mjd", "exposure_time")
+KINDS = {"direct": "Coadd", "psfMatched": "CoaddPsfMatched"}
 PLANES = {"IMAGE": "image", "MASK": "mask", "VARIANCE": "variance"}
 
 
-def coadd_name(name: str, *, filter_name: str, patch: Patch) -> str:
+def coadd_name(name: str, *, filter_name: str, patch: Patch, kind: str = "direct") -> str:
     """Name of a product.
 
     Examples
@@ -45,13 +46,15 @@ def coadd_name(name: str, *, filter_name: str, patch: Patch) -> str:
     'deepCoadd-r-0-0,0.fits'
     """
     parts = (filter_name or "none", str(patch.tract.number), patch.name)
-    return f"{name}Coadd-" + "-".join(re.sub(r"[^\w,.+]", "_", part, flags=re.ASCII) for part in parts) + ".fits"
+    return (
+        f"{name}{KINDS[kind]}-" + "-".join(re.sub(r"[^\w,.+]", "_", part, flags=re.ASCII) for part in parts) + ".fits"
+    )
 
 
 def save_coadd(coadd: Coadd, folder: str | os.PathLike[str], *, name: str, overwrite: bool) -> list[Path]:
     """See `Coadd.save`."""
-    file = coadd_name(name, filter_name=coadd.filter, patch=coadd.patch)
-    hdus = [_primary(coadd, f"{name}Coadd"), *frame_hdus(coadd.frame, coadd.patch)]
+    file = coadd_name(name, filter_name=coadd.filter, patch=coadd.patch, kind=coadd.kind)
+    hdus = [_primary(coadd, f"{name}{KINDS[coadd.kind]}"), *frame_hdus(coadd.frame, coadd.patch)]
     place = hdus[1].header
     for title, plane in (("DEPTH", coadd.depth), ("WEIGHT", coadd.weight)):
         hdus.append(fits.ImageHDU(np.asarray(plane), header=_place(place), name=title))
@@ -79,8 +82,8 @@ def read_coadd(path: str | os.PathLike[str]) -> Coadd:
         try:
             header = hdus[0].header
             rule, patch = _rule(header), _patch(header)
-            frame = MaskedImage(**{name: _native(hdus[title].data) for title, name in PLANES.items()})
-            depth, weight = (_native(hdus[title].data) for title in ("DEPTH", "WEIGHT"))
+            frame = MaskedImage(**{name: native(hdus[title].data) for title, name in PLANES.items()})
+            depth, weight = (native(hdus[title].data) for title in ("DEPTH", "WEIGHT"))
             tables = [_read_table(hdus, name) for name in ("VISITS", "CCDS")]
         except KeyError as error:
             raise DataError(f"{path} is no coadd: {str(error).strip(chr(34))}; Coadd.save writes them") from error
@@ -89,7 +92,8 @@ def read_coadd(path: str | os.PathLike[str]) -> Coadd:
             psf = GridPSF(hdus["PSF"].data, hdus["PSFWEIGHT"].data, frame.shape, weight)
     meta = Meta.from_headers(header, {}).with_(unit="nJy", history=())
     lines = tuple(history_lines(tuple(str(line) for line in header.get("HISTORY", ()))))
-    return Coadd(frame, depth, weight, psf, Inputs(*tables), patch, rule, _plain(meta), history=lines)
+    kind = "psfMatched" if str(header["PRODUCT"]).endswith(KINDS["psfMatched"]) else "direct"
+    return Coadd(frame, depth, weight, psf, Inputs(*tables), patch, rule, _plain(meta), kind=kind, history=lines)
 
 
 def _primary(coadd: Coadd, kind: str) -> fits.PrimaryHDU:
@@ -138,11 +142,6 @@ def _place(header: fits.Header) -> fits.Header:
     for key in ("EXTNAME", "BUNIT"):
         made.remove(key, ignore_missing=True)
     return made
-
-
-def _native(array: np.ndarray) -> np.ndarray:
-    """In the byte order of the machine."""
-    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _read_table(hdus: fits.HDUList, name: str) -> Table:

@@ -17,10 +17,11 @@ from corontools.calibrate.planes import Plane
 from corontools.errors import DataError
 from corontools.progress import progress
 from corontools.warp.gather import Gathered, Rule, opened
-from corontools.warp.gridpsf import GridPSF, padded
+from corontools.warp.gridpsf import GridPSF
 from corontools.warp.inputs import Inputs
 from corontools.warp.layers import Stacked, stacked
 from corontools.warp.rejection import ArtifactRejection, Artifacts, frame_of
+from corontools.warp.stamps import padded
 
 if TYPE_CHECKING:
     from corontools.warp.coadd import Coadd
@@ -82,7 +83,7 @@ def extended(coadd: Coadd, warp: Any, name: str) -> dict[str, Any]:
     rows = [dict(zip(visits.colnames, (_plain(value) for value in row), strict=True)) for row in visits]
     gathered = Gathered(
         coadd.rule, coadd.patch, Sums(weighted, weight, spread, depth, bits, lost), np.zeros(coadd.shape, bool),
-        coadd.psf or GridPSF.empty(coadd.shape), rows, [ccds] if len(ccds) else [], [coadd.meta],
+        coadd.psf or GridPSF.empty(coadd.shape), rows, [ccds] if len(ccds) else [], [coadd.meta], coadd.kind,
     )  # fmt: skip
     gathered.add(warp, gathered.look(warp, name))
     # their number tells by how much the mean of the dates moves
@@ -116,7 +117,7 @@ def exact_psf(coadd: Coadd, x: ArrayLike, y: ArrayLike, warps: Iterable[Any]) ->
             continue
         if str(warp.visit) not in weights:
             raise DataError(f"visit {warp.visit} isn't in the coadd; give the warps that it was made of")
-        here = np.flatnonzero(np.isfinite(warp.direct.image[row, column]))
+        here = np.flatnonzero(np.isfinite(warp.frame.image[row, column]))
         size, weight = max(total.shape[-1], warp.psf.size), weights[str(warp.visit)]
         total = padded(total, size)
         if here.size:
@@ -127,19 +128,28 @@ def exact_psf(coadd: Coadd, x: ArrayLike, y: ArrayLike, warps: Iterable[Any]) ->
 
 
 def _matched(warps: Iterable[Any], matched: Sequence[Any] | None) -> Sequence[Any]:
-    """PSF-matched images, one for each of the warps."""
+    """PSF-matched images, one for each of the warps; those of files lie beside them."""
     if not isinstance(warps, Sequence):
         raise DataError("artefact rejection looks at the warps more than once; give a list of warps or files")
-    found = matched if matched is not None else [getattr(warp, "matched", None) for warp in warps]
+    found = matched if matched is not None else [_beside(warp) for warp in warps]
     if len(found) != len(warps):
         raise DataError(f"there are {len(warps)} warps and {len(found)} PSF-matched images; give one for each")
     lost = [k for k, (one, warp) in enumerate(zip(found, warps, strict=True)) if one is None and warp is not None]
     if lost:
         raise DataError(
-            f"artefact rejection needs PSF-matched images, number {lost[0]} has none; match the warps to one PSF with "
-            "PSFMatcher and give matched=[...]"
+            f"artefact rejection needs PSF-matched images, number {lost[0]} has none; match the warps to one PSF, and "
+            "give matched=[warp.match_psf(4.6), ...] or their files"
         )
     return found
+
+
+def _beside(warp: Any) -> Path | None:
+    """The psfMatchedWarp in the folder of a directWarp; None where there is none, or for a warp in memory."""
+    if not isinstance(warp, str | os.PathLike):
+        return None
+    path = Path(warp)
+    other = path.with_name(path.name.replace("_directWarp-", "_psfMatchedWarp-", 1))
+    return other if other != path and other.exists() else None
 
 
 def _check_any(gathered: Gathered) -> None:
@@ -169,6 +179,7 @@ def _finished(gathered: Gathered, made: Stacked, found: Artifacts | None = None)
         "frame": MaskedImage(made.image, mask, made.variance), "depth": made.depth, "weight": made.weight,
         "psf": psf if psf is not None and psf.weights.any() else None, "inputs": gathered.inputs(),
         "patch": gathered.patch, "meta": gathered.meta(), "artifacts": found,
+        "kind": gathered.kind,
     }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class Rule:
             return 0.0
         if self.weights == "uniform":
             return 1.0
-        frame = warp.direct
+        frame = warp.frame
         if self.weights == "sky":
             sky = good & ~frame.has(Plane.DETECTED)
             found = sky_variance(frame.image, sky if sky.any() else good)
@@ -103,6 +103,8 @@ class Gathered:
     ccds : list of Table
         Detectors of each visit.
     metas : list of Meta
+    kind : str
+        Of the warps, "" before the first.
     """
 
     rule: Rule
@@ -113,6 +115,7 @@ class Gathered:
     rows: list[dict[str, Any]] = field(default_factory=list)
     ccds: list[Table] = field(default_factory=list)
     metas: list[Meta] = field(default_factory=list)
+    kind: str = ""
 
     def look(self, warp: Warp, name: str = "") -> dict[str, Any]:
         """Check a warp, and take its row of the table, PSF and edges; gives the row.
@@ -124,9 +127,10 @@ class Gathered:
         """
         self._check(warp)
         if self.patch is None:
+            self.kind = warp.kind
             self.patch, self.edges = warp.patch, np.zeros(warp.shape, bool)
             self.psf = GridPSF.empty(warp.shape)
-        frame, scale = warp.direct, self.rule.scale(warp.visit)
+        frame, scale = warp.frame, self.rule.scale(warp.visit)
         known = np.isfinite(frame.image) & np.isfinite(frame.variance)
         good = known & ~frame.has(self.rule.left_out)
         weight = self.rule.weight(warp, good, scale)
@@ -151,7 +155,7 @@ class Gathered:
         if self.sums is None:
             self.sums = no_sums(warp.shape)
         if row["weight"]:
-            frame = warp.direct
+            frame = warp.frame
             accumulate(
                 self.sums, frame.image, frame.variance, frame.mask, weight=row["weight"], scale=row["scale"],
                 left_out=int(self.rule.left_out),
@@ -161,7 +165,7 @@ class Gathered:
         """The warp as a layer, mapped where it is in a file; None where it has no pixel that counts."""
         if not row["weight"]:
             return None
-        return Layer(warp.direct if isinstance(given, Warp) else mapped(given), row["weight"], row["scale"])
+        return Layer(warp.frame if isinstance(given, Warp) else mapped(given), row["weight"], row["scale"])
 
     def inputs(self) -> Inputs:
         """Tables of all visits and detectors."""
@@ -202,13 +206,20 @@ class Gathered:
         if len(names) > 1:
             found = ", ".join(f"{name or 'unknown'} (visit {visit})" for name, visit in names.items())
             raise DataError(f"a coadd is of one filter, found {found}; make one of each")
+        if warp.kind == "likelihood":
+            raise DataError(
+                f"visit {warp.visit} is a likelihood warp, whose norm changes from pixel to pixel; combine direct "
+                "warps, and correlate the coadd by corontools.warp.likelihood(coadd.frame, coadd.psf)"
+            )
+        if self.kind not in ("", warp.kind):
+            raise DataError(f"a coadd is of one kind of warps, found {self.kind} and {warp.kind} (visit {warp.visit})")
         if self.patch is not None and warp.patch != self.patch:
             raise DataError(
                 f"a coadd is of one patch, found {_place(self.patch)} and {_place(warp.patch)} (visit {warp.visit}); "
                 "warp the visits onto one"
             )
-        if warp.direct.shape != warp.patch.shape:
-            raise DataError(f"visit {warp.visit} has {warp.direct.shape} px, its patch {warp.patch.shape}")
+        if warp.frame.shape != warp.patch.shape:
+            raise DataError(f"visit {warp.visit} has {warp.frame.shape} px, its patch {warp.patch.shape}")
         if any(row["visit"] == warp.visit for row in self.rows):
             raise DataError(f"visit {warp.visit} is given twice; leave one out: its noise would count as two")
 

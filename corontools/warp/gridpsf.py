@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,8 +10,9 @@ from numpy.typing import ArrayLike
 from corontools.calibrate.psf import PSF
 from corontools.errors import DataError
 from corontools.exposure import readonly
+from corontools.warp.stamps import determinant_radius, moved, padded
 
-__all__ = ["STEP", "GridPSF", "padded"]
+__all__ = ["STEP", "GridPSF"]
 
 # px between the places of a grid, at most
 STEP = 128
@@ -116,25 +116,12 @@ class GridPSF:
 
     def images(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """As `PSF.images`, shifted within the pixel by Lanczos interpolation."""
-        from corontools.arrays.warp import warp_stamps
-
         x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
-        middle = np.full((x.size, 2), self.size // 2)
-        offset = np.stack([y - np.floor(y + 0.5), x - np.floor(x + 0.5)], axis=1)
-        same = np.broadcast_to(np.eye(2), (x.size, 2, 2))
-        out = warp_stamps(self.kernels(x, y), same, middle=middle, offset=offset, size=self.size, kernel="lanczos5")
-        return out / out.sum(axis=(1, 2), keepdims=True)
+        return moved(self.kernels(x, y), x, y)
 
     def sigma(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """As `PSF.sigma`, by adaptive moments; NaN where these find no source."""
-        from corontools.arrays.moments import adaptive_moments
-
-        kernels, half = self.kernels(x, y), self.size // 2
-        start = np.sqrt(1 / (2 * np.pi * np.clip(np.nan_to_num(kernels[:, half, half]), 1e-3, 0.5)))
-        middle = np.full(len(kernels), half, float)
-        found = adaptive_moments(kernels, np.ones_like(kernels), middle, middle, sigma=start)
-        with np.errstate(invalid="ignore"):
-            return (found.xx * found.yy - found.xy**2) ** 0.25
+        return determinant_radius(self.kernels(x, y))
 
     def _local(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Weight at places (n,); 0 where it isn't known."""
@@ -171,9 +158,3 @@ class GridPSF:
         at = np.clip(place / max(self.shape[axis] - 1, 1) * (count - 1), 0, count - 1)
         low = np.minimum(at.astype(int), count - 2)
         return [(low, 1 - (at - low)), (low + 1, at - low)]
-
-
-def padded(stamps: Any, size: int) -> np.ndarray:
-    """Stamps (..., n, n) in the middle of larger ones."""
-    more = (size - stamps.shape[-1]) // 2
-    return np.pad(stamps, [(0, 0)] * (stamps.ndim - 2) + [(more, more)] * 2)

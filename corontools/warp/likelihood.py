@@ -21,11 +21,13 @@ from corontools.arrays.varying import Term, gather_bits, sum_varying
 from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.planes import Plane
 from corontools.calibrate.psf import PSF
+from corontools.display import card
 from corontools.errors import DataError
 from corontools.exposure import readonly
 from corontools.warp.kernel import checked, emptied
+from corontools.warp.stamps import determinant_radius, moved
 
-__all__ = ["Likelihood", "likelihood"]
+__all__ = ["CorrelatedPSF", "Likelihood", "likelihood"]
 
 # bits are gathered where the square of the PSF, its weight, is more than 2 % of its peak: a Gaussian's 2 sigma
 REACH = 2.0
@@ -54,7 +56,21 @@ class Likelihood:
         object.__setattr__(self, "norm", readonly(np.asarray(self.norm)))
 
     def __repr__(self) -> str:
-        return f"<Likelihood {self.frame.shape[0]} x {self.frame.shape[1]} px>"
+        return card.text("Likelihood", self.rows())
+
+    def _repr_html_(self) -> str:
+        return card.html("Likelihood", self.rows())
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What a card tells of it."""
+        error = np.sqrt(self.frame.variance) / self.norm
+        typical = float(np.median(error[~self.frame.has(Plane.NO_DATA)]))
+        return [("flux error", f"{typical:.4g} of a star, median")]
+
+    @property
+    def psf(self) -> CorrelatedPSF:
+        """PSF of the correlated image, of total 1."""
+        return CorrelatedPSF(self.source)
 
     @property
     def flux(self) -> MaskedImage:
@@ -69,13 +85,31 @@ class Likelihood:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(self.frame.image / np.sqrt(self.frame.variance))
 
-    def psf_at(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
-        """PSF of the correlated image at places (n,), of total 1: the PSF correlated with itself, (n, 2 size - 1, ...).
 
-        This neglects that the PSF changes over its own width.
-        """
+@dataclass(frozen=True, eq=False)
+class CorrelatedPSF:
+    """A PSF correlated with itself, a `PSF`; this neglects that it changes over its own width."""
+
+    source: PSF
+
+    @property
+    def size(self) -> int:
+        """As `PSF.size`."""
+        return 2 * self.source.size - 1
+
+    def kernels(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """As `PSF.kernels`."""
         kernels = np.asarray(self.source.kernels(x, y), np.float64)
-        return convolve_stamps(kernels, kernels[:, ::-1, ::-1], size=2 * kernels.shape[1] - 1)
+        return convolve_stamps(kernels, kernels[:, ::-1, ::-1], size=self.size)
+
+    def images(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """As `PSF.images`, shifted within the pixel by Lanczos interpolation."""
+        x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+        return moved(self.kernels(x, y), x, y)
+
+    def sigma(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """As `PSF.sigma`, by adaptive moments; NaN where these find no source."""
+        return determinant_radius(self.kernels(x, y))
 
 
 def likelihood(frame: MaskedImage, psf: PSF, *, least: float = 0.5) -> Likelihood:
@@ -101,8 +135,8 @@ def likelihood(frame: MaskedImage, psf: PSF, *, least: float = 0.5) -> Likelihoo
     >>> psf = GaussianPSF(2.0, 21)
     >>> star = np.zeros((61, 61)); star[20:41, 20:41] = 50 * psf.kernels([0.0], [0.0])[0]
     >>> found = likelihood(MaskedImage(star, np.zeros(star.shape, np.int32), np.ones_like(star)), psf)
-    >>> round(float(found.flux.image[30, 30]), 3), found.psf_at([30.0], [30.0]).shape
-    (50.0, (1, 41, 41))
+    >>> round(float(found.flux.image[30, 30]), 3), found.psf.size
+    (50.0, 41)
     """
     known = checked(frame)
     if not known.any():

@@ -125,7 +125,7 @@ class PSFMatcher(_Matcher):
     auto_pad: float | None = 1.4
     pad_by: int = 0
     damping: float = 1e-4
-    missing: float = 0.0
+    missing: float = 0.1
     aliasing: float = 0.1
 
     def __post_init__(self) -> None:
@@ -206,7 +206,7 @@ class FourierMatcher(_Matcher):
     damping: float = 1e-5
     cell: int = 128
     order: int = 2
-    missing: float = 0.0
+    missing: float = 0.1
     aliasing: float = 0.1
 
     def __post_init__(self) -> None:

@@ -11,15 +11,15 @@ from astropy.table import Table
 from numpy.typing import ArrayLike
 
 from corontools.arrays.matching import convolve_stamps
-from corontools.arrays.moments import adaptive_moments
 from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.psf import PSF
 from corontools.display import card
 from corontools.exposure import readonly
 from corontools.warp.kernel import MatchingKernel
 from corontools.warp.places import stamps
+from corontools.warp.stamps import determinant_radius, moments
 
-__all__ = ["Matched", "determinant_radius"]
+__all__ = ["Matched"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,15 +83,13 @@ class Matched:
         """
         x, y = _places(x, y)
         residual, model = self.residual_at(x, y), stamps(self.model, x, y, self.size)
-        matched = determinant_radius(residual + model)
-        wanted = determinant_radius(model)
+        size, e1, e2 = _shape(residual + model)
         columns: dict[str, Any] = {
             "x": x, "y": y,
             "peak": np.abs(residual).max(axis=(1, 2)) / model.max(axis=(1, 2)),
             "total": np.abs(residual).sum(axis=(1, 2)),
-            "size_before": determinant_radius(stamps(self.source, x, y, self.source.size))[:, 0],
-            "size": matched[:, 0], "size_error": matched[:, 0] - wanted[:, 0],
-            "e1": matched[:, 1], "e2": matched[:, 2],
+            "size_before": determinant_radius(stamps(self.source, x, y, self.source.size)),
+            "size": size, "size_error": size - determinant_radius(model), "e1": e1, "e2": e2,
             "noise_gain": self.kernel.noise_gain(x, y),
         }  # fmt: skip
         return Table(columns)
@@ -120,16 +118,11 @@ class Matched:
         ]
 
 
-def determinant_radius(images: np.ndarray) -> np.ndarray:
-    """(Ixx Iyy - Ixy^2)^(1/4), e1 and e2 by adaptive moments of images (n, s, s): (n, 3); NaN where they find none."""
-    middle = np.full(len(images), images.shape[1] // 2, float)
-    # of a Gaussian with this peak
-    start = np.sqrt(1 / (2 * np.pi * np.clip(images.max(axis=(1, 2)), 1e-3, 0.5)))
-    found = adaptive_moments(np.ascontiguousarray(images), np.ones_like(images), middle, middle, sigma=start)
+def _shape(stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Determinant radius, e1 and e2 of stamps (n, s, s)."""
+    xx, yy, xy = moments(stamps)
     with np.errstate(invalid="ignore"):
-        total = found.xx + found.yy
-        radius = (found.xx * found.yy - found.xy**2) ** 0.25
-    return np.stack([radius, (found.xx - found.yy) / total, 2 * found.xy / total], axis=1)
+        return (xx * yy - xy**2) ** 0.25, (xx - yy) / (xx + yy), 2 * xy / (xx + yy)
 
 
 def _places(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

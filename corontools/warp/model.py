@@ -8,13 +8,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from corontools.calibrate.psf import SIGMA_PER_FWHM
+from corontools.calibrate.psf import PSF, SIGMA_PER_FWHM
 from corontools.errors import DataError
+from corontools.warp.stamps import determinant_radius
 
 __all__ = ["ModelPSF"]
 
 # least size of a stamp, px, and its size over the FWHM
 SMALLEST, WIDTHS = 5, 3
+# places along each side at which PSFs are measured, and the FWHM of a model that is scaled to them
+PLACES, UNIT = 5, 4.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,25 @@ class ModelPSF:
         if self.size < 3 or self.size % 2 == 0:
             raise DataError(f"the stamps of a PSF have an odd size of 3 px or more, found {self.size}")
 
+    @classmethod
+    def like(cls, *psfs: PSF, shape: tuple[int, int], wing: float = 0.1, widening: float = 2.5) -> ModelPSF:
+        """The model as wide as the widest of some PSFs anywhere on an image of `shape` (y, x).
+
+        All visits can be matched to it. The determinant radii of both, by adaptive moments, are alike.
+
+        Raises
+        ------
+        DataError
+            If there is no PSF, or none is known on the image.
+        """
+        places = np.meshgrid(*(np.linspace(0, n - 1, PLACES) for n in shape[::-1]))
+        found = [psf.sigma(*(place.ravel() for place in places)) for psf in psfs]
+        widest = max((float(np.nanmax(one)) for one in found if np.isfinite(one).any()), default=np.nan)
+        if not np.isfinite(widest):
+            raise DataError("no PSF is known on the image; give those of warps that have data")
+        unit = cls(UNIT, wing=wing, widening=widening)
+        return cls(round(UNIT * widest / unit._sigma, 2), wing=wing, widening=widening)
+
     def resized(self, size: int) -> ModelPSF:
         """The same on stamps of another size; the total on the stamp is 1."""
         return replace(self, size=size)
@@ -77,12 +99,7 @@ class ModelPSF:
 
     @cached_property
     def _sigma(self) -> float:
-        from corontools.arrays.moments import adaptive_moments
-
-        stamp = self.resized(2 * int(4 * self.fwhm) + 5).kernels([0.0], [0.0])
-        middle = [float(stamp.shape[1] // 2)]
-        found = adaptive_moments(stamp, np.ones_like(stamp), middle, middle, sigma=self.fwhm * SIGMA_PER_FWHM)
-        return float((found.xx * found.yy - found.xy**2)[0] ** 0.25)
+        return float(determinant_radius(self.resized(2 * int(4 * self.fwhm) + 5).kernels([0.0], [0.0]))[0])
 
     def _drawn(self, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
         along = np.arange(self.size) - self.size // 2

@@ -20,6 +20,7 @@ from corontools.errors import DataError
 from corontools.folder import staged
 from corontools.meta import KEYWORDS, Meta
 from corontools.products import celestial_wcs, history_cards, history_lines
+from corontools.warp.convolved import convolved_hdus, read_convolved
 from corontools.warp.inputs import Inputs
 from corontools.warp.psf import Origin, WarpedPSF
 from corontools.warp.tract import Patch, Tiling, Tract
@@ -28,7 +29,7 @@ from corontools.warp.warper import Warper
 if TYPE_CHECKING:
     from corontools.warp.warp import Warp
 
-__all__ = ["config_of", "direct_hdus", "read_warp", "save_warp", "warp_name", "whole"]
+__all__ = ["config_of", "native", "read_warp", "save_warp", "warp_hdus", "warp_name", "whole"]
 
 # cards of what the exposure was
 EXPOSURE = ("filename", "telescope", "instrument", "target", "mjd", "exposure_time")
@@ -37,7 +38,7 @@ WHEN = "of this extension"
 
 
 def warp_name(kind: str, *, coadd: str, filter_name: str, patch: Patch, visit: int | str) -> str:
-    """Name of a product: kind is "direct" or "psfMatched".
+    """Name of a product: kind is "direct", "psfMatched" or "likelihood".
 
     Examples
     --------
@@ -52,8 +53,8 @@ def warp_name(kind: str, *, coadd: str, filter_name: str, patch: Patch, visit: i
 
 def save_warp(warp: Warp, folder: str | os.PathLike[str], *, coadd: str, overwrite: bool) -> list[Path]:
     """See `Warp.save`."""
-    name = warp_name("direct", coadd=coadd, filter_name=warp.filter, patch=warp.patch, visit=warp.visit)
-    hdus = direct_hdus(warp, coadd=coadd)
+    name = warp_name(warp.kind, coadd=coadd, filter_name=warp.filter, patch=warp.patch, visit=warp.visit)
+    hdus = warp_hdus(warp, coadd=coadd)
     with staged(folder, [name], overwrite=overwrite) as part:
         write(hdus, part / name)
     return [Path(folder) / name]
@@ -66,21 +67,32 @@ def write(hdus: fits.HDUList, path: Path) -> None:
     hdus.writeto(path)
 
 
-def direct_hdus(warp: Warp, *, coadd: str) -> fits.HDUList:
+def warp_hdus(warp: Warp, *, coadd: str) -> fits.HDUList:
     """IMAGE, MASK, VARIANCE, OWNER (number of the detector from 0), VISITS, CCDS, and of each detector CCD and PSF.
+
+    What makes a matched or likelihood warp follows, see `corontools.warp.convolved`.
 
     Raises
     ------
     DataError
         If a PSF is of a kind that can't be written.
     """
-    hdus = [_primary(warp, f"{coadd}Coadd_directWarp"), *frame_hdus(warp.direct, warp.patch)]
-    owner = None if warp.psf is None else np.asarray(warp.psf.owner)
-    hdus.append(fits.ImageHDU(owner, name="OWNER"))
+    origins = _source(warp)
+    hdus = [_primary(warp, f"{coadd}Coadd_{warp.kind}Warp"), *frame_hdus(warp.frame, warp.patch)]
+    hdus.append(fits.ImageHDU(None if origins is None else np.asarray(origins.owner), name="OWNER"))
     hdus += [fits.BinTableHDU(table, name=name) for table, name in zip(warp.inputs, ("VISITS", "CCDS"), strict=True)]
-    for k, origin in enumerate(() if warp.psf is None else warp.psf.origins, 1):
+    for k, origin in enumerate(() if origins is None else origins.origins, 1):
         hdus += _origin_hdus(origin, k)
+    if warp.convolved is not None:
+        hdus += convolved_hdus(warp.convolved)
     return fits.HDUList(hdus)
+
+
+def _source(warp: Warp) -> WarpedPSF | None:
+    """PSF of the direct warp."""
+    psf = warp.psf if warp.convolved is None else warp.convolved.source
+    assert psf is None or isinstance(psf, WarpedPSF)
+    return psf
 
 
 def frame_hdus(frame: MaskedImage, patch: Patch) -> list[Any]:
@@ -123,19 +135,21 @@ def read_warp(path: str | os.PathLike[str]) -> Warp:
     with fits.open(path, memmap=False) as hdus:
         try:
             primary, patch = hdus[0].header, _patch(hdus[0].header)
-            frame = MaskedImage(*(hdus[name].data for name in ("IMAGE", "MASK", "VARIANCE")))
+            frame = MaskedImage(*(native(hdus[name].data) for name in ("IMAGE", "MASK", "VARIANCE")))
             warper = Warper(
                 primary["KERNEL"], primary["STEP"], primary["TOLERANC"], primary["CONSERVE"], primary["GROWN"]
             )
             inputs = Inputs(*(Table.read(hdus, hdu=name, character_as_bytes=False) for name in ("VISITS", "CCDS")))
-            psf = _psf(hdus, len(inputs.ccds), patch, warper)
+            source = _psf(hdus, len(inputs.ccds), patch, warper)
+            kind = str(primary["PRODUCT"]).partition("Coadd_")[2].removesuffix("Warp")
+            convolved = None if kind == "direct" or source is None else read_convolved(kind, hdus, frame, source)
         except KeyError as error:
             raise DataError(f"{path} is no warp: {str(error).strip(chr(34))}; Warp.save writes them") from error
     meta = Meta.from_headers(primary, {}).with_(unit="nJy", history=())
     lines = tuple(history_lines(tuple(str(line) for line in primary.get("HISTORY", ()))))
-    return Warp(
-        frame, psf, patch, warper, inputs, meta, str(primary.get("REASON", "")), str(primary["CONFIG"]), history=lines
-    )
+    psf = source if convolved is None else convolved.psf
+    reason, config = (str(primary.get(key, "")) for key in ("REASON", "CONFIG"))
+    return Warp(frame, psf, patch, warper, inputs, meta, reason, config, kind, convolved, history=lines)
 
 
 def whole(path: str | os.PathLike[str]) -> bool:
@@ -220,7 +234,12 @@ def _psf(hdus: fits.HDUList, n_ccd: int, patch: Patch, warper: Warper) -> Warped
         header = hdus["CCD", number].header
         shape = (int(header["IMAGE_NY"]), int(header["IMAGE_NX"]))
         origins.append(Origin(psf_from_hdu(hdus["PSF", number]), celestial_wcs(header), shape))
-    return WarpedPSF(tuple(origins), patch.wcs, patch.shape, warper.kernel, hdus["OWNER"].data)
+    return WarpedPSF(tuple(origins), patch.wcs, patch.shape, warper.kernel, native(hdus["OWNER"].data))
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """In the byte order of the machine."""
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _plain(part: str) -> str:

@@ -14,6 +14,7 @@ from corontools.calibrate.psf import PSF
 from corontools.errors import DataError
 from corontools.exposure import readonly
 from corontools.warp.sky import Mapped, mapping
+from corontools.warp.stamps import determinant_radius
 
 __all__ = ["Origin", "WarpedPSF"]
 
@@ -96,19 +97,7 @@ class WarpedPSF:
 
     def sigma(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """As `PSF.sigma`, by adaptive moments; NaN where these find no source."""
-        xx, yy, xy = self.moments(x, y)
-        with np.errstate(invalid="ignore"):
-            return (xx * yy - xy**2) ** 0.25
-
-    def moments(self, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Adaptive moments Ixx, Iyy, Ixy at places (n,), px^2; NaN where these find no source."""
-        from corontools.arrays.moments import adaptive_moments
-
-        kernels, half = self.kernels(x, y), self.size // 2
-        start = np.sqrt(1 / (2 * np.pi * np.clip(kernels[:, half, half], 1e-3, 0.5)))
-        middle = np.full(len(kernels), half, float)
-        found = adaptive_moments(kernels, np.ones_like(kernels), middle, middle, sigma=start)
-        return found.xx, found.yy, found.xy
+        return determinant_radius(self.kernels(x, y))
 
     def origin_at(self, x: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Which origin counts at places (n,): that of the pixel, else the nearest, of equal ones the last."""

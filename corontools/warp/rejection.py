@@ -160,7 +160,7 @@ def frame_of(given: Any, shape: tuple[int, int]) -> MaskedImage:
     elif not isinstance(given, MaskedImage):
         found = getattr(given, "frame", None)
     if not isinstance(found, MaskedImage):
-        raise DataError(f"a PSF-matched image is a MaskedImage, Matched or a file, found {type(given).__name__}")
+        raise DataError(f"a PSF-matched image is a matched Warp, a MaskedImage or a file, found {type(given).__name__}")
     if found.shape != shape:
         raise DataError(f"a PSF-matched image has {found.shape} px, its warp {shape}; cut it to the patch")
     return found

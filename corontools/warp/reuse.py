@@ -7,6 +7,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,76 @@ import numpy as np
 from corontools.calibrate.background import BackgroundList
 from corontools.calibrate.image import CalibratedImage
 from corontools.calibrate.planes import Plane
+from corontools.calibrate.psf import PSF
 from corontools.calibrate.visit import VisitImage
 from corontools.errors import DataError
+from corontools.folder import staged
 from corontools.progress import progress
 from corontools.warp.corrections import Corrections
+from corontools.warp.match import FourierMatcher, PSFMatcher
 from corontools.warp.merge import Visit, opened
 from corontools.warp.product import config_of, save_warp, warp_name, whole
 from corontools.warp.tract import Patch
 from corontools.warp.warp import Warp
 from corontools.warp.warper import Warper
 
-__all__ = ["configuration", "make_warps"]
+__all__ = ["WarpTypes", "configuration", "make_warps"]
+
+
+@dataclass(frozen=True)
+class WarpTypes:
+    """Which kinds of warps are made of each visit, and how (`makeDirect` and `makePsfMatched` of the specification).
+
+    Parameters
+    ----------
+    direct : bool
+        As they come from the detectors.
+    matched : float, PSF or None
+        FWHM of the double Gaussian to which they are matched, px, or another PSF; None for no matched warps.
+    likelihood : bool
+        Correlated with their own PSF.
+    matcher : PSFMatcher or FourierMatcher
+
+    Raises
+    ------
+    DataError
+        If none is asked for.
+
+    Examples
+    --------
+    >>> WarpTypes(matched=4.6).kinds
+    ('direct', 'psfMatched')
+    """
+
+    direct: bool = True
+    matched: float | PSF | None = None
+    likelihood: bool = False
+    matcher: PSFMatcher | FourierMatcher = field(default_factory=PSFMatcher)
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            raise DataError("no kind of warp is asked for; set direct=True, matched=FWHM or likelihood=True")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Their names, in the order in which they are made."""
+        wanted = {"direct": self.direct, "psfMatched": self.matched is not None, "likelihood": self.likelihood}
+        return tuple(kind for kind, asked in wanted.items() if asked)
+
+    def make(self, kind: str, direct: Warp) -> Warp:
+        """One of them of a direct warp; of an empty one an empty one."""
+        if direct.reason or kind == "direct":
+            return direct.with_(kind=kind)
+        if kind == "likelihood":
+            return direct.likelihood()
+        assert self.matched is not None
+        return direct.match_psf(self.matched, matcher=self.matcher)
+
+    def options(self, kind: str) -> str:
+        """What tells how a kind is made of the direct warp."""
+        if kind != "psfMatched" or self.matched is None or isinstance(self.matched, int | float):
+            return f"{self.matched}{self.matcher}" if kind == "psfMatched" else kind
+        return _print(np.round(self.matched.kernels([0.0], [0.0]), 9)) + repr(self.matcher)
 
 
 def make_warps(
@@ -33,6 +93,7 @@ def make_warps(
     patch: Patch,
     folder: str | os.PathLike[str],
     *,
+    types: WarpTypes | None = None,
     kernel: str | Warper = "lanczos3",
     corrections: Corrections | None = None,
     coadd: str = "deep",
@@ -49,6 +110,8 @@ def make_warps(
     patch : Patch
     folder : path
         Made if need be.
+    types : WarpTypes, optional
+        Which kinds of warps; by default direct ones only.
     kernel, corrections, empty
         See `Warp.from_exposures`; with `empty` a visit without overlap gets a file too.
     coadd : str
@@ -62,7 +125,7 @@ def make_warps(
     Returns
     -------
     list of Path
-        Of the warps, in the order of the visits; those without overlap aren't among them.
+        Of the warps, in the order of the visits, and of their kinds; those without overlap aren't among them.
 
     Raises
     ------
@@ -74,21 +137,51 @@ def make_warps(
     groups = _by_visit(exposures)
     if not groups:
         raise DataError("there are no exposures to warp")
-    warper, corrections, made = _warper(kernel), corrections or Corrections(), []
+    job = _Job(patch, Path(folder), types or WarpTypes(), _warper(kernel), corrections or Corrections(), coadd, empty)
+    made: list[Path] = []
     for group in progress(list(groups.values()), "warp", "visit"):
-        first = opened(group[0])
-        path = Path(folder) / warp_name("direct", coadd=coadd, filter_name=first.filter, patch=patch, visit=first.visit)
-        config = configuration(group, patch, warper, corrections)
-        again = overwrite
-        if path.exists() and reuse and not overwrite:
-            again = not _usable(path, config)
-            if not again:
-                made.append(path)
-                continue
-        warp = Warp.from_exposures(group, patch, kernel=warper, corrections=corrections, empty=empty)
-        if warp is not None:
-            made += save_warp(warp.with_(config=config), folder, coadd=coadd, overwrite=again)
+        made += job.run(group, reuse=reuse, overwrite=overwrite)
     return made
+
+
+@dataclass(frozen=True)
+class _Job:
+    """How the warps of a visit are made."""
+
+    patch: Patch
+    folder: Path
+    types: WarpTypes
+    warper: Warper
+    corrections: Corrections
+    coadd: str
+    empty: bool
+
+    def run(self, group: Sequence[Visit], *, reuse: bool, overwrite: bool) -> list[Path]:
+        """Make those that can't be reused; all of a visit appear together."""
+        first = opened(group[0])
+        paths = {kind: self._path(kind, first) for kind in self.types.kinds}
+        there = [path for path in paths.values() if path.exists()]
+        if there and not (reuse or overwrite):
+            raise FileExistsError(f"{there[0]} is there already; set reuse=True or overwrite=True")
+        whole = configuration(group, self.patch, self.warper, self.corrections)
+        configs = {kind: _digest(whole + self.types.options(kind)) for kind in paths}
+        todo = [kind for kind, path in paths.items() if overwrite or not _usable(path, configs[kind])]
+        if todo:
+            direct = Warp.from_exposures(
+                group, self.patch, kernel=self.warper, corrections=self.corrections, empty=self.empty
+            )
+            if direct is None:
+                return []
+            with staged(self.folder, [paths[kind].name for kind in todo], overwrite=True) as part:
+                for kind in todo:
+                    warp = self.types.make(kind, direct).with_(config=configs[kind])
+                    save_warp(warp, part, coadd=self.coadd, overwrite=False)
+        return list(paths.values())
+
+    def _path(self, kind: str, first: VisitImage) -> Path:
+        return self.folder / warp_name(
+            kind, coadd=self.coadd, filter_name=first.filter, patch=self.patch, visit=first.visit
+        )
 
 
 def configuration(exposures: Sequence[Visit], patch: Patch, warper: Warper, corrections: Corrections) -> str:
@@ -103,6 +196,10 @@ def configuration(exposures: Sequence[Visit], patch: Patch, warper: Warper, corr
         found.update(b"|" if given is None else b"+")
     found.update(str(corrections.background).encode())
     return found.hexdigest()[:16]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _warper(kernel: str | Warper) -> Warper:
@@ -123,12 +220,14 @@ def _by_visit(exposures: Iterable[Visit]) -> dict[Any, list[Visit]]:
 
 
 def _usable(path: Path, config: str) -> bool:
-    """Whether a warp can be reused; if not, why not is told."""
+    """Whether a warp is there and can be reused; if not, why not is told."""
+    if not path.exists():
+        return False
     if not whole(path):
-        warnings.warn(f"{path.name} is damaged and is made again", stacklevel=3)
+        warnings.warn(f"{path.name} is damaged and is made again", stacklevel=4)
         return False
     if config_of(path) != config:
-        warnings.warn(f"{path.name} was made of other data or in another way, and is made again", stacklevel=3)
+        warnings.warn(f"{path.name} was made of other data or in another way, and is made again", stacklevel=4)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Warp: the frames of one visit on the pixels of a patch."""
+"""Warp: the frames of one visit on the pixels of a patch, as they are, matched to a PSF, or correlated with it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ import numpy as np
 
 from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.planes import Plane
+from corontools.calibrate.psf import PSF
+from corontools.errors import DataError
 from corontools.meta import Meta
-from corontools.result import Result, call
+from corontools.result import Result, call, verb
 from corontools.warp.box import Box
 from corontools.warp.corrections import Corrections
-from corontools.warp.inputs import Inputs
+from corontools.warp.inputs import Inputs, recounted
+from corontools.warp.likelihood import Likelihood, likelihood
+from corontools.warp.match import FourierMatcher, PSFMatcher
 from corontools.warp.merge import Merged, Visit
-from corontools.warp.psf import WarpedPSF
+from corontools.warp.model import ModelPSF
+from corontools.warp.mosaic import Matches, match_detectors
 from corontools.warp.tract import Patch
 from corontools.warp.warper import Warper
 
@@ -32,10 +37,10 @@ class Warp(Result):
 
     Attributes
     ----------
-    direct : MaskedImage
+    frame : MaskedImage
         Image of the patch's outer box, nJy. NaN, infinite variance and NO_DATA where no detector contributes. The
         variance is that of each pixel; neighbours share noise.
-    psf : WarpedPSF or None
+    psf : PSF or None
         At places on the image; None where nothing contributes.
     patch : Patch
     warper : Warper
@@ -48,6 +53,12 @@ class Warp(Result):
         Why nothing contributes; "" where something does.
     config : str
         Fingerprint of what it was made of and how, where `make_warps` made it.
+    kind : {"direct", "psfMatched", "likelihood"}
+        As it came from the detectors, matched to a common PSF, or correlated with its own PSF.
+    convolved : Matches, Likelihood or None
+        How it was made from the direct warp: kernels, model and residuals, or the norm.
+    direct : Warp or None
+        The direct warp that it was made from, where that is at hand.
 
     Examples
     --------
@@ -59,18 +70,24 @@ class Warp(Result):
     >>> visit = VisitImage.from_exposure(exposure, GaussianPSF.of_fwhm(3.8))
     >>> patch = SkyMap.around([visit], tiling=Tiling(0.2, (256, 256), 20, rotation=35.0))[0][0, 0]
     >>> warp = Warp.from_exposures([visit], patch)
-    >>> warp.shape, warp.inputs.ccds["goodpix"][0] == np.isfinite(warp.direct.image).sum()
+    >>> warp.shape, warp.inputs.ccds["goodpix"][0] == np.isfinite(warp.frame.image).sum()
     ((276, 276), np.True_)
+    >>> matched = warp.match_psf(4.6)
+    >>> matched.kind, bool(matched.convolved.quality["peak"].max() < 0.01)
+    ('psfMatched', True)
     """
 
-    direct: MaskedImage
-    psf: WarpedPSF | None
+    frame: MaskedImage
+    psf: PSF | None
     patch: Patch
     warper: Warper
     inputs: Inputs
     meta: Meta = field(default_factory=Meta)
     reason: str = ""
     config: str = ""
+    kind: str = "direct"
+    convolved: Matches | Likelihood | None = None
+    direct: Warp | None = None
 
     @classmethod
     def from_exposures(
@@ -127,7 +144,7 @@ class Warp(Result):
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width, px."""
-        return self.direct.shape
+        return self.frame.shape
 
     @property
     def box(self) -> Box:
@@ -149,18 +166,67 @@ class Warp(Result):
         """Of the visit."""
         return str(self.inputs.visits["filter"][0])
 
-    @property
-    def types(self) -> tuple[str, ...]:
-        """Which warps there are: "direct"."""
-        return ("direct",)
+    @verb
+    def match_psf(self, fwhm: float | PSF, *, matcher: PSFMatcher | FourierMatcher | None = None) -> Warp:
+        """Convolve it so that its PSF is the same everywhere.
+
+        Each detector is matched by itself. The kernel needs pixels around each pixel: those beside a gap or the edge
+        of the patch, about half a kernel, have NO_DATA or, where little of the kernel lacks, INTRP.
+
+        Parameters
+        ----------
+        fwhm : float or PSF
+            FWHM of the double Gaussian that is wanted (`ModelPSF`), px, or another PSF. Of several visits it should be
+            that of the worst seeing, see `ModelPSF.like`; one that is narrower than the PSF makes ripples.
+        matcher : PSFMatcher or FourierMatcher, optional
+            By default `PSFMatcher()`.
+
+        Raises
+        ------
+        DataError
+            If it isn't a direct warp, or no detector can be matched.
+        """
+        self._check_direct("matched")
+        model = ModelPSF(float(fwhm)) if isinstance(fwhm, int | float | np.number) else fwhm
+        frame, matches = match_detectors(self, model, PSFMatcher() if matcher is None else matcher)
+        return self._made("psfMatched", frame, model, matches)
+
+    @verb
+    def likelihood(self, *, least: float = 0.5) -> Warp:
+        """Correlate it with its own PSF: over its norm it is the flux that a star at each pixel most likely has.
+
+        Parameters
+        ----------
+        least : float
+            See `corontools.warp.likelihood`.
+
+        Raises
+        ------
+        DataError
+            If it isn't a direct warp, or has no data.
+        """
+        self._check_direct("correlated")
+        if self.psf is None:
+            raise DataError(f"there is nothing to correlate: {self.reason}")
+        found = likelihood(self.frame, self.psf, least=least)
+        return self._made("likelihood", found.frame, found.psf, found)
+
+    def _made(self, kind: str, frame: MaskedImage, psf: PSF, convolved: Matches | Likelihood) -> Warp:
+        """Another kind of warp made from this one."""
+        inputs = recounted(self.inputs, frame, getattr(self.psf, "owner", None))
+        return self.with_(frame=frame, psf=psf, inputs=inputs, config="", kind=kind, convolved=convolved, direct=self)
+
+    def _check_direct(self, what: str) -> None:
+        if self.kind != "direct":
+            raise DataError(f"a direct warp can be {what}, this one is {self.kind}; take the direct warp of the visit")
 
     @property
     def good(self) -> np.ndarray:
         """Pixels with a value, (y, x) of bool."""
-        return ~self.direct.has(Plane.NO_DATA)
+        return ~self.frame.has(Plane.NO_DATA)
 
     def save(self, folder: str | os.PathLike[str], *, coadd: str = "deep", overwrite: bool = False) -> list[Path]:
-        """Write it as `{coadd}Coadd_directWarp-{filter}-{tract}-{patch}-{visit}.fits`, wholly or not at all.
+        """Write it as `{coadd}Coadd_{kind}Warp-{filter}-{tract}-{patch}-{visit}.fits`, wholly or not at all.
 
         Raises
         ------
@@ -187,24 +253,31 @@ class Warp(Result):
         return read_warp(path)
 
     def _values(self) -> np.ndarray:
-        return np.asarray(self.direct.image)
+        return np.asarray(self.frame.image)
 
     def _rows(self) -> list[tuple[str, str]]:
         n_good, patch = int(self.good.sum()), self.patch
         ccds = self.inputs.ccds
+        how = self.convolved.rows() if self.convolved is not None else []
         return [
+            ("kind", self.kind),
             ("visit", f"{self.visit}, filter {self.filter or 'unknown'}"),
             ("patch", f"{patch.name} of tract {patch.tract.number}, {self.shape[1]} x {self.shape[0]} px"),
             ("detectors", ", ".join(str(name) for name in ccds["ccd"]) if len(ccds) else f"none: {self.reason}"),
-            ("covered", f"{100 * n_good / self.direct.image.size:.1f} %"),
-            ("kernel", f"{self.warper.kernel}, places within {max(ccds['place_error'], default=0.0):.1g} px"),
+            ("covered", f"{100 * n_good / self.frame.image.size:.1f} %"),
+            ("warped", f"{self.warper.kernel}, places within {max(ccds['place_error'], default=0.0):.1g} px"),
+            *how,
         ]
 
     def _pictures(self) -> Sequence[Any]:
         from corontools.display import quick
 
         step = max(1, max(self.shape) // 512)
-        return [] if self.reason else [quick.image_picture(np.array(self.direct.image[::step, ::step]), "direct warp")]
+        return (
+            []
+            if self.reason
+            else [quick.image_picture(np.array(self.frame.image[::step, ::step]), f"{self.kind} warp")]
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -76,15 +76,15 @@ def test_the_same_pixels_are_reached(both):
 
 def test_values_are_the_same_everywhere(both):
     good = both.ours.good
-    np.testing.assert_allclose(both.ours.direct.image[good], both.theirs[good], rtol=4e-5, atol=1e-2)
+    np.testing.assert_allclose(both.ours.frame.image[good], both.theirs[good], rtol=4e-5, atol=1e-2)
 
 
 def test_the_noise_is_that_of_our_variance_and_not_that_of_the_weight(both):
     clean = both.visit.with_(frame=both.visit.frame.with_(image=both.light))
     without = Warp.from_exposures(clean, both.ours.patch)
     good = both.ours.good
-    noise = (both.ours.direct.image - without.direct.image)[good]
-    assert np.std(noise / np.sqrt(both.ours.direct.variance[good])) == pytest.approx(1.0, abs=0.01)
+    noise = (both.ours.frame.image - without.frame.image)[good]
+    assert np.std(noise / np.sqrt(both.ours.frame.variance[good])) == pytest.approx(1.0, abs=0.01)
     # SWarp interpolates weights like images: 25 % more variance than there is
     assert np.std(noise * np.sqrt(both.weight[good])) < 0.93, CHANGED
 
@@ -101,7 +101,7 @@ def test_stars_keep_flux_and_size(tmp_path):
         MaskedImage(image, np.zeros(image.shape, np.int32), variance), tan(15.0), psf, visit=1, detector=1, filter="r"
     )
     patch = SkyMap((Tract.of_wcs(tan(35.0), image.shape),))[0][0, 0]
-    ours = Warp.from_exposures(visit, patch).direct.image
+    ours = Warp.from_exposures(visit, patch).frame.image
     theirs, _ = swarp(image, variance, tmp_path)
     before = measured(image, x, y)
     places = patch.wcs.all_world2pix(*visit.wcs.all_pix2world(x, y, 0), 0)

@@ -160,7 +160,7 @@ def test_mapped_planes_are_those_of_the_file(noisy, tmp_path):
     (path,) = noisy[0].save(tmp_path)
     frame = mapped(path)
     for name in ("image", "mask", "variance"):
-        np.testing.assert_array_equal(getattr(frame, name), getattr(noisy[0].direct, name))
+        np.testing.assert_array_equal(getattr(frame, name), getattr(noisy[0].frame, name))
         assert not getattr(frame, name).flags.owndata
 
 
@@ -191,7 +191,7 @@ def epochs(patch):
     images[3] += 30 * trail
     images[1] += star(100, 100, 4.0, 2500)
     warps = [warp_of(patch, k, image) for k, image in enumerate(images)]
-    return warps, [warp.direct for warp in warps], trail, phases
+    return warps, [warp.frame for warp in warps], trail, phases
 
 
 def test_a_trail_is_left_out_and_a_variable_star_stays(epochs):
@@ -239,12 +239,12 @@ def test_where_two_epochs_overlap_nothing_is_taken_for_an_artefact(epochs):
 
 
 def test_artefact_rejection_asks_for_matched_images(noisy):
-    with pytest.raises(DataError, match=r"needs PSF-matched images.*PSFMatcher"):
+    with pytest.raises(DataError, match=r"needs PSF-matched images.*match_psf"):
         Coadd.from_warps(noisy, reject=ArtifactRejection())
     with pytest.raises(DataError, match="5 warps and 2 PSF-matched"):
         Coadd.from_warps(noisy, reject=ArtifactRejection(), matched=[None, None])
     with pytest.raises(DataError, match="more than once"):
-        Coadd.from_warps(iter(noisy), reject=ArtifactRejection(), matched=[warp.direct for warp in noisy])
+        Coadd.from_warps(iter(noisy), reject=ArtifactRejection(), matched=[warp.frame for warp in noisy])
     small = MaskedImage(*(np.ones((5, 5), kind) for kind in (np.float32, np.int32, np.float32)))
     with pytest.raises(DataError, match="cut it to the patch"):
         Coadd.from_warps(noisy, reject=ArtifactRejection(), matched=[small] * 5)
@@ -387,7 +387,7 @@ def test_what_does_not_belong_together_is_refused(patch, noisy):
     with pytest.raises(DataError, match="visit 1 is given twice"):
         Coadd.from_warps([noisy[0], noisy[0]])
     with pytest.raises(DataError, match="warps or their files, found VisitImage"):
-        Coadd.from_warps([VisitImage(noisy[0].direct, patch.wcs, GaussianPSF(1.7))])
+        Coadd.from_warps([VisitImage(noisy[0].frame, patch.wcs, GaussianPSF(1.7))])
     with pytest.raises(DataError, match="one of mean, clipped, median"):
         Coadd.from_warps(noisy, statistic="mode")
     with pytest.raises(DataError, match="weights are one of"):

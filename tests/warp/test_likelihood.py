@@ -112,8 +112,8 @@ def test_bits_reach_two_sigma():
 
 def test_its_psf_is_the_psf_correlated_with_itself():
     found = likelihood(frame(star()), PSF)
-    assert found.psf_at([40.0], [60.0]).shape == (1, 41, 41)
-    np.testing.assert_allclose(found.frame.image[40:81, 20:61], 100 * found.psf_at([40.0], [60.0])[0], atol=1e-5)
+    assert found.psf.kernels([40.0], [60.0]).shape == (1, 41, 41)
+    np.testing.assert_allclose(found.frame.image[40:81, 20:61], 100 * found.psf.kernels([40.0], [60.0])[0], atol=1e-5)
 
 
 def test_what_can_not_be_correlated_is_an_error():

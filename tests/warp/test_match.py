@@ -105,7 +105,7 @@ def test_variance_and_noise_agree():
 
 def test_the_mask_is_gathered_under_the_kernel_and_the_border_is_empty():
     start = frame().marked(np.indices(SHAPE)[0] == 200, Plane.CR)
-    made = PSFMatcher(kernel_size=15).match(start, ROUND, 4.6).frame
+    made = PSFMatcher(kernel_size=15, missing=0).match(start, ROUND, 4.6).frame
     np.testing.assert_array_equal(made.has(Plane.CR)[:, 150], np.abs(np.arange(SHAPE[0]) - 200) <= 7)
     inside = np.zeros(SHAPE, bool)
     inside[7:-7, 7:-7] = True
@@ -120,12 +120,12 @@ def test_a_pixel_without_data_takes_the_kernels_box_with_it_unless_allowed():
     hole = np.zeros(SHAPE, bool)
     hole[150, 120] = True
     start = without(frame(image), hole)
-    strict = PSFMatcher().match(start, ROUND, 4.6).frame
+    strict = PSFMatcher(missing=0).match(start, ROUND, 4.6).frame
     np.testing.assert_array_equal(
         strict.has(Plane.NO_DATA)[50:-50, 50:-50], ndimage.binary_dilation(hole, np.ones((21, 21)))[50:-50, 50:-50]
     )
     lenient = PSFMatcher(missing=0.3).match(start, ROUND, 4.6).frame
-    whole = PSFMatcher().match(frame(image), ROUND, 4.6).frame
+    whole = PSFMatcher(missing=0).match(frame(image), ROUND, 4.6).frame
     near = ndimage.binary_dilation(hole, np.ones((21, 21)))
     assert not lenient.has(Plane.NO_DATA)[near].any()
     assert lenient.has(Plane.INTRP)[near].all()

@@ -43,7 +43,7 @@ def test_stars_come_to_their_places_with_their_flux_and_size(tools, patch, stars
     image = tools.star_image(tools.rotated(), ra_dec=stars, noise=0.0)
     warp = Warp.from_exposures(tools.visit_image(image=image), patch)
     x, y = patch.wcs.all_world2pix(*stars, 0)
-    found = stamps_at(warp.direct.image, x, y, 21)
+    found = stamps_at(warp.frame.image, x, y, 21)
     np.testing.assert_allclose(found.sum(axis=(1, 2)), 1e4, rtol=2e-4)
     at_x, at_y = 10 + x - np.floor(x + 0.5), 10 + y - np.floor(y + 0.5)
     moments = adaptive_moments(found.astype(float), np.ones(found.shape), at_x, at_y, sigma=np.full(len(x), 1.7))
@@ -59,7 +59,7 @@ def test_the_psf_is_what_the_warp_makes_of_a_star(tools, patch, stars):
     drawn = warp.psf.images(x, y)
     assert drawn.shape[1] == warp.psf.size >= 21 * 1.2
     cut = (warp.psf.size - 21) // 2
-    found = stamps_at(warp.direct.image, x, y, 21) / 1e4
+    found = stamps_at(warp.frame.image, x, y, 21) / 1e4
     np.testing.assert_allclose(drawn[:, cut:-cut, cut:-cut], found, atol=2e-6)
     np.testing.assert_allclose(drawn.sum(axis=(1, 2)), 1.0, rtol=1e-12)
     np.testing.assert_allclose(warp.psf.sigma(x, y), tools.width, rtol=3e-3)
@@ -83,7 +83,7 @@ def test_the_psf_of_a_distorted_detector_is_that_of_its_stars():
     patch = SkyMap.around([visit], tiling=Tiling(0.22, (600, 600), 0, rotation=70.0))[0][0, 0]
     made = Warp.from_exposures(visit, patch)
     x, y = patch.wcs.all_world2pix(*wcs.all_pix2world(sx, sy, 0), 0)
-    found = stamps_at(made.direct.image, x, y, 15)
+    found = stamps_at(made.frame.image, x, y, 15)
     cut = (made.psf.size - 15) // 2
     drawn = made.psf.images(x, y)[:, cut:-cut, cut:-cut]
     # the stamp is linear, the warp isn't; the Moffat profile is cut at the edge of the stamp
@@ -101,14 +101,14 @@ def test_the_last_detector_wins_where_it_is_good(tools, patch):
     )
     warp = Warp.from_exposures([first, second.with_(frame=frame)], patch)
     alone = [Warp.from_exposures([v], patch) for v in (first, second.with_(frame=frame))]
-    expected = np.where(alone[1].good, alone[1].direct.image, alone[0].direct.image)
-    np.testing.assert_array_equal(warp.direct.image, expected)
+    expected = np.where(alone[1].good, alone[1].frame.image, alone[0].frame.image)
+    np.testing.assert_array_equal(warp.frame.image, expected)
     np.testing.assert_array_equal(warp.psf.owner, np.where(alone[1].good, 1, np.where(alone[0].good, 0, -1)))
     assert warp.inputs.ccds["ccd"].tolist() == [1, 2]
     assert warp.inputs.ccds["goodpix"].tolist() == [int(one.good.sum()) for one in alone]
     assert warp.inputs.visits["goodpix"].tolist() == [int(warp.good.sum())]
     other = Warp.from_exposures([second.with_(frame=frame), first], patch)
-    np.testing.assert_array_equal(other.direct.image, np.where(alone[0].good, alone[0].direct.image, expected))
+    np.testing.assert_array_equal(other.frame.image, np.where(alone[0].good, alone[0].frame.image, expected))
 
 
 def test_the_psf_is_that_of_the_detector_that_gave_the_pixel(tools, patch):
@@ -126,9 +126,9 @@ def test_no_other_planes_are_copied_than_good_ones(tools, patch):
     image = tools.visit_image()
     saturated = image.with_(frame=image.frame.marked(np.arange(128) % 40 == 0, Plane.SAT))
     warp = Warp.from_exposures(saturated, patch, bad=Plane.NO_DATA | Plane.SAT)
-    assert not warp.direct.has(Plane.SAT).any()
+    assert not warp.frame.has(Plane.SAT).any()
     kept = Warp.from_exposures(saturated, patch)
-    np.testing.assert_array_equal(np.isfinite(warp.direct.image), kept.good & ~kept.direct.has(Plane.SAT))
+    np.testing.assert_array_equal(np.isfinite(warp.frame.image), kept.good & ~kept.frame.has(Plane.SAT))
 
 
 @pytest.mark.parametrize("kernel", ["bilinear", "lanczos4", Warper("lanczos5", step=5)])
@@ -143,13 +143,13 @@ def test_other_kernels_and_options_are_taken(tools, patch, warp, kernel):
 def test_calibration_sky_and_wcs_from_elsewhere_are_applied(tools, patch):
     image = tools.visit_image(image=np.full((120, 128), 3.0, np.float32), calibration=2.0)
     plain = Warp.from_exposures(image, patch)
-    np.testing.assert_allclose(plain.direct.image[plain.good], 6.0, rtol=1e-5)
+    np.testing.assert_allclose(plain.frame.image[plain.good], 6.0, rtol=1e-5)
     unit = Warp.from_exposures(image.with_(calibration=1.0), patch)
-    np.testing.assert_allclose(plain.direct.variance[plain.good], 4 * unit.direct.variance[unit.good], rtol=1e-6)
+    np.testing.assert_allclose(plain.frame.variance[plain.good], 4 * unit.frame.variance[unit.good], rtol=1e-6)
     slope = np.linspace(1, 2, 128) * np.ones((120, 1))
     corrected = Corrections(calibration={1: 5.0 * slope}, wcs={(7, 1): tools.rotated(20.0)}, sky={1: 15.0 * slope})
     made = Warp.from_exposures(image, patch, corrections=corrected)
-    np.testing.assert_allclose(made.direct.image[made.good], 0.0, atol=1e-4)
+    np.testing.assert_allclose(made.frame.image[made.good], 0.0, atol=1e-4)
     straight = Warp.from_exposures(tools.visit_image(20.0), patch)
     np.testing.assert_array_equal(made.good, straight.good)
 
@@ -160,7 +160,7 @@ def test_the_background_can_be_added_again(tools, patch):
         image=np.full((120, 128), 3.0, np.float32), calibration=2.0, background=BackgroundList((entry,))
     )
     made = Warp.from_exposures(image, patch, corrections=Corrections(background=True))
-    np.testing.assert_allclose(made.direct.image[made.good], 26.0, rtol=1e-5)
+    np.testing.assert_allclose(made.frame.image[made.good], 26.0, rtol=1e-5)
     assert image.calibrated().background.sky == pytest.approx(20.0)
     with pytest.raises(DataError, match="background isn't known"):
         Warp.from_exposures(tools.visit_image(), patch, corrections=Corrections(background=True))
@@ -176,7 +176,7 @@ def test_a_detector_without_correction_is_left_out(tools, patch):
 def test_the_noise_is_that_of_the_variance(tools):
     image = tools.visit_image(shape=(500, 500), wcs=tools.rotated(at=(250.0, 250.0)))
     patch = SkyMap.around([image], tiling=Tiling(0.17, (700, 700), 0, rotation=33.0))[0][0, 0]
-    made = Warp.from_exposures(image, patch).direct
+    made = Warp.from_exposures(image, patch).frame
     good = np.isfinite(made.image)
     assert np.std(made.image[good] / np.sqrt(made.variance[good])) == pytest.approx(1.0, abs=0.01)
 
@@ -189,7 +189,7 @@ def test_a_warp_comes_back_from_its_file(warp, tmp_path):
     assert path.name == "deepCoadd_directWarp-r-0-0,0-7.fits"
     again = Warp.read(path)
     for name in ("image", "mask", "variance"):
-        np.testing.assert_array_equal(getattr(again.direct, name), getattr(warp.direct, name))
+        np.testing.assert_array_equal(getattr(again.frame, name), getattr(warp.frame, name))
     assert (again.patch, again.warper, again.visit, again.filter) == (warp.patch, warp.warper, 7, "r")
     x, y = np.array([40.0, 80.3]), np.array([60.0, 77.7])
     np.testing.assert_allclose(again.psf.images(x, y), warp.psf.images(x, y), atol=1e-7)
@@ -326,9 +326,9 @@ def test_no_overlap_gives_none_or_an_empty_warp_with_the_reason(tools, patch, tm
         assert Warp.from_exposures(away, patch) is None
     made = Warp.from_exposures(away, patch, empty=True)
     assert "no good pixel" in made.reason
-    assert np.isnan(made.direct.image).all()
-    assert np.isposinf(made.direct.variance).all()
-    assert (made.direct.mask == Plane.NO_DATA).all()
+    assert np.isnan(made.frame.image).all()
+    assert np.isposinf(made.frame.variance).all()
+    assert (made.frame.mask == Plane.NO_DATA).all()
     assert (made.psf, len(made.inputs.ccds), made.visit) == (None, 0, 7)
     again = Warp.read(made.save(tmp_path)[0])
     assert (again.reason, again.psf, len(again.inputs.ccds)) == (made.reason, None, 0)
@@ -378,7 +378,7 @@ def test_pixels_without_finite_variance_are_left_out_and_negative_ones_refused(t
         made = Warp.from_exposures(image.with_(frame=image.frame.with_(variance=variance)), patch)
     whole_one = Warp.from_exposures(image, patch)
     assert 4 <= (whole_one.good & ~made.good).sum() < 20
-    assert made.direct.has(Plane.INTRP).sum() > 30
+    assert made.frame.has(Plane.INTRP).sum() > 30
     variance[60, 60] = -1.0
     with pytest.raises(DataError, match="variance is negative in 1 pixel"):
         Warp.from_exposures(image.with_(frame=image.frame.with_(variance=variance)), patch)
@@ -403,7 +403,7 @@ def test_a_frame_of_another_equinox_is_turned(tools, patch, stars):
     image = tools.star_image(wcs, ra_dec=(old.ra.deg, old.dec.deg), noise=0.0)
     made = Warp.from_exposures(tools.visit_image(wcs=wcs, image=image), patch)
     x, y = patch.wcs.all_world2pix(*stars, 0)
-    found = stamps_at(made.direct.image, x, y, 15)
+    found = stamps_at(made.frame.image, x, y, 15)
     peak = np.array([np.unravel_index(np.argmax(stamp), stamp.shape) for stamp in found])
     assert np.abs(peak - 7).max() <= 1
 
@@ -414,7 +414,7 @@ def test_an_image_serves_as_the_grid_of_others(tools):
     made = Warp.from_exposures(tools.visit_image(33.0, seed=4), patch)
     given = tools.visit_image(33.0, seed=4).frame.image
     inside = (slice(4, -4), slice(4, -4))
-    np.testing.assert_allclose(made.direct.image[inside], given[inside], atol=1e-5)
+    np.testing.assert_allclose(made.frame.image[inside], given[inside], atol=1e-5)
 
 
 def test_inputs_stay_as_they_are(tools, patch):
