@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -149,8 +150,9 @@ def code_of(value: Any) -> str:
 
     A mask of few runs is written out, see `dq.pixels`.
     """
-    if hasattr(value, "colnames"):
-        return f"table({memory_print(value)!r})"
+    for kind, attribute in IN_MEMORY.items():
+        if hasattr(value, attribute):
+            return f"{kind}({memory_print(value)!r})"
     for kind, written in WRITERS:
         if isinstance(value, kind):
             return written(value)
@@ -180,6 +182,8 @@ def _mapping_code(items: Mapping) -> str:
     return "{" + ", ".join(f"{code_of(key)}: {code_of(item)}" for key, item in items.items()) + "}"
 
 
+# what goes by its fingerprint, by an attribute that tells it
+IN_MEMORY = {"table": "colnames", "wcs": "to_header_string"}
 # how values of each kind are written; the first kind that a value is of counts
 WRITERS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
     (Exposure, _exposure_code),
@@ -193,7 +197,14 @@ WRITERS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
 
 
 def memory_print(value: Any) -> str:
-    """Fingerprint of an array, of the data of an exposure, or of the columns of a table that hold numbers."""
+    """Fingerprint of an array, of the data of an exposure, of the columns of a table that hold numbers, or of a WCS.
+
+    What has a `memory_print` tells its own.
+    """
+    if hasattr(value, "memory_print"):
+        return str(value.memory_print)
+    if hasattr(value, "to_header_string"):
+        return hashlib.sha256(value.to_header_string(relax=True).encode()).hexdigest()[:16]
     if hasattr(value, "colnames"):
         columns = [value[name] for name in value.colnames]
         numbers = [np.asarray(one, np.float64) for one in columns if getattr(one, "dtype", np.dtype(str)).kind in "iuf"]

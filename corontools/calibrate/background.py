@@ -14,6 +14,7 @@ from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.planes import Plane
 from corontools.errors import DataError
 from corontools.exposure import readonly
+from corontools.result import fingerprint
 
 __all__ = ["BackgroundEntry", "BackgroundFitter", "BackgroundList"]
 
@@ -190,6 +191,16 @@ class BackgroundList:
 
     def __add__(self, more: Iterable[BackgroundEntry]) -> BackgroundList:
         return BackgroundList((*self.entries, *more))
+
+    @property
+    def memory_print(self) -> str:
+        """Fingerprint, by which `replay` finds it."""
+        return fingerprint(self.image())
+
+    @property
+    def code(self) -> str:
+        """Python code that stands for it."""
+        return f"backgrounds({self.memory_print!r})"
 
     @property
     def sky(self) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from corontools.calibrate.planes import Plane, planes_from_dq, planes_to_dq
 from corontools.errors import DataError
 from corontools.exposure import Exposure, readonly
+from corontools.result import fingerprint
 
 __all__ = ["MaskedImage"]
 
@@ -96,6 +97,16 @@ class MaskedImage:
     def with_(self, **changes: Any) -> MaskedImage:
         """Copy with the named arrays changed."""
         return replace(self, **changes)
+
+    @property
+    def memory_print(self) -> str:
+        """Fingerprint of the image, by which `replay` finds it."""
+        return fingerprint(self.image)
+
+    @property
+    def code(self) -> str:
+        """Python code that stands for it; one in memory goes by its fingerprint."""
+        return f"masked_image({self.memory_print!r})"
 
     @property
     def shape(self) -> tuple[int, int]:

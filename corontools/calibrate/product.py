@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -23,7 +23,16 @@ from corontools.products import headers, history_cards
 if TYPE_CHECKING:
     from corontools.calibrate.image import CalibratedImage
 
-__all__ = ["VisitImage", "product_names", "psf_from_hdu", "psf_to_hdu", "read_visit_image", "save_all"]
+__all__ = [
+    "VisitImage",
+    "VisitOutline",
+    "product_names",
+    "psf_from_hdu",
+    "psf_to_hdu",
+    "read_outline",
+    "read_visit_image",
+    "save_all",
+]
 
 IMAGE, STARS = "preliminary_visit_image", "single_visit_star_unstandardized"
 PSF_STARS, FOOTPRINTS = "single_visit_psf_star", "single_visit_psf_star_footprints"
@@ -56,6 +65,36 @@ def save_all(
     return [Path(folder) / name for name in names]
 
 
+class VisitOutline(NamedTuple):
+    """Names and place of a frame, without its pixels; see `VisitImage`."""
+
+    visit: int | str
+    detector: int | str
+    filter: str
+    wcs: Any
+    shape: tuple[int, int]
+
+
+def read_outline(path: str | os.PathLike[str]) -> VisitOutline:
+    """Names and place of a `preliminary_visit_image`; only its headers are read.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read, or lacks an extension.
+    """
+    from corontools.products import celestial_wcs
+
+    found = _extensions(path)
+    image = found["IMAGE"]
+    meta = Meta.from_headers(found["PRIMARY"].header, image.header)
+    visit = meta.card("VISIT")
+    return VisitOutline(
+        Path(path).name if visit is None else visit, meta.detector, meta.filter, celestial_wcs(image.header),
+        np.shape(image.data),
+    )  # fmt: skip
+
+
 def read_visit_image(path: str | os.PathLike[str]) -> VisitImage:
     """Read a `preliminary_visit_image`, and the background that was written beside it, if it is there.
 
@@ -64,13 +103,9 @@ def read_visit_image(path: str | os.PathLike[str]) -> VisitImage:
     DataError
         If the file can't be read, or lacks an extension.
     """
-    from corontools import fits as files
     from corontools.products import celestial_wcs
 
-    found = {hdu.name: hdu for hdu in files.read(path)}
-    lost = [name for name in ("IMAGE", "MASK", "VARIANCE", "PSF", "SUMMARY") if name not in found]
-    if lost:
-        raise DataError(f"{path} is no {IMAGE}: it has no extension {', '.join(lost)}; it has {', '.join(found)}")
+    found = _extensions(path)
     image = found["IMAGE"]
     return VisitImage(
         frame=MaskedImage(*(np.asarray(found[name].data) for name in ("IMAGE", "MASK", "VARIANCE"))),
@@ -81,6 +116,17 @@ def read_visit_image(path: str | os.PathLike[str]) -> VisitImage:
         background=_beside(Path(path)),
         source=f"read_visit_image({str(path)!r})",
     )
+
+
+def _extensions(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Extensions of a `preliminary_visit_image` by name."""
+    from corontools import fits as files
+
+    found = {hdu.name: hdu for hdu in files.read(path)}
+    lost = [name for name in ("IMAGE", "MASK", "VARIANCE", "PSF", "SUMMARY") if name not in found]
+    if lost:
+        raise DataError(f"{path} is no {IMAGE}: it has no extension {', '.join(lost)}; it has {', '.join(found)}")
+    return found
 
 
 def _beside(path: Path) -> BackgroundList | None:

@@ -122,8 +122,13 @@ class VisitImage:
     @property
     def code(self) -> str:
         """Python code that gives it again; one made in memory goes by the fingerprint of some pixels."""
+        return self.source or f"visit_image({self.memory_print!r})"
+
+    @property
+    def memory_print(self) -> str:
+        """Fingerprint of some of its pixels, by which `replay` finds it."""
         step = max(1, max(self.shape) // SAMPLE)
-        return self.source or f"visit_image({fingerprint(self.frame.image[::step, ::step])!r})"
+        return f"{self.name}: {fingerprint(self.frame.image[::step, ::step])}"
 
     @property
     def name(self) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from corontools.association import Association
 from corontools.background import BackgroundModel
 from corontools.calibrate import CalibratedImage, RefCat, Steps
+from corontools.calibrate.product import read_visit_image
+from corontools.calibrate.psf import GaussianPSF
 from corontools.coron.aligned import AlignedRefs
 from corontools.coron.calibrated import CalibratedContrast
 from corontools.coron.combined import CombinedImage, combine
@@ -31,6 +33,18 @@ from corontools.exposure import Exposure
 from corontools.flicker import FlickerCleaner
 from corontools.products import history_lines
 from corontools.result import Result, memory_print
+from corontools.warp import (
+    ArtifactRejection,
+    Coadd,
+    Corrections,
+    FourierMatcher,
+    ModelPSF,
+    Patch,
+    PSFMatcher,
+    Warp,
+    Warper,
+)
+from corontools.warp.layers import Clip
 
 __all__ = ["replay"]
 
@@ -55,8 +69,16 @@ VERBS = {
         "find_stars",
         "solve_photometry",
     },
+    Warp: {"match_psf", "likelihood"},
+    Coadd: {"add"},
     FlickerCleaner: {"mask_scene", "use_mask", "edit_mask", "fit_background", "fit_noise", "auto", "add_err"},
 }
+# options that a history may write out
+OPTIONS = (
+    Warper, Corrections, PSFMatcher, FourierMatcher, ModelPSF, GaussianPSF, Clip, ArtifactRejection,
+)  # fmt: skip
+# what goes by its fingerprint
+IN_MEMORY = ("array", "exposure", "table", "wcs", "visit_image", "masked_image", "backgrounds")
 # characters of a path, as Linux has it
 LONGEST = 4096
 # names that stand for numbers
@@ -172,9 +194,14 @@ class _Replay:
             "RefCat.read": self.references,
             "RefCat.from_table": RefCat.from_table,
             "Steps.of": Steps.of,
-            "array": self.known,
-            "exposure": self.known,
-            "table": self.known,
+            "read_visit_image": lambda name: read_visit_image(self.file(name)),
+            "Patch.from_json": Patch.from_json,
+            "Warp.from_exposures": self.warp,
+            "Warp.read": lambda name: Warp.read(self.file(name)),
+            "Coadd.from_warps": self.coadd,
+            "Coadd.read": lambda name: Coadd.read(self.file(name)),
+            **{kind.__name__: kind for kind in OPTIONS},
+            **dict.fromkeys(IN_MEMORY, self.known),
             "pixels": pixels,
             "slice": slice,
         }
@@ -199,6 +226,13 @@ class _Replay:
 
     def references(self, paths: Any, **options: Any) -> RefCat:
         return RefCat.read(self.file(paths) if isinstance(paths, str) else [self.file(p) for p in paths], **options)
+
+    def warp(self, exposures: Sequence[Any], patch: Patch, **options: Any) -> Warp | None:
+        return Warp.from_exposures([self.opened(one) for one in exposures], patch, **options)
+
+    def coadd(self, warps: Sequence[Any], *, matched: Sequence[Any] | None = None, **options: Any) -> Coadd:
+        found = None if matched is None else [self.opened(one) for one in matched]
+        return Coadd.from_warps([self.opened(one) for one in warps], matched=found, **options)
 
     def opened(self, given: Any) -> Any:
         """What was given, or the file of that name where files are now."""

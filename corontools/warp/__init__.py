@@ -8,6 +8,7 @@ from corontools.warp.match import FourierMatcher, PSFMatcher
 from corontools.warp.model import ModelPSF
 from corontools.warp.rejection import ArtifactRejection
 from corontools.warp.reuse import WarpTypes, make_warps
+from corontools.warp.select import select_exposures, worst_seeing
 from corontools.warp.skymap import SkyMap
 from corontools.warp.tract import Patch, Tiling, Tract
 from corontools.warp.warp import Warp
@@ -30,4 +31,6 @@ __all__ = [
     "diagnose",
     "likelihood",
     "make_warps",
+    "select_exposures",
+    "worst_seeing",
 ]

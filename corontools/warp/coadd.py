@@ -130,13 +130,14 @@ class Coadd(Result):
         DataError
             If there is no warp, none has a pixel that counts, or they are of several filters, patches or units.
         """
-        from corontools.warp.combine import combined
+        from corontools.warp.combine import Named, combined
 
         rule = Rule(statistic, weights, int(bad | Plane.NO_DATA), zero_points)
         listed, values = combined(warps, rule, reject=reject, matched=matched)
         written = call(
             Coadd.from_warps.__func__, cls, listed, statistic=statistic, weights=weights,  # type: ignore[attr-defined]
-            reject=reject, zero_points=zero_points, bad=bad,
+            reject=reject, matched=None if matched is None else [Named(one) for one in matched],
+            zero_points=zero_points, bad=bad,
         )  # fmt: skip
         return cls(**values, rule=rule, history=(f"Coadd.{written}",))
 

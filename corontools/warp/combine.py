@@ -16,6 +16,7 @@ from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.planes import Plane
 from corontools.errors import DataError
 from corontools.progress import progress
+from corontools.result import code_of
 from corontools.warp.gather import Gathered, Rule, opened
 from corontools.warp.gridpsf import GridPSF
 from corontools.warp.inputs import Inputs
@@ -26,19 +27,19 @@ from corontools.warp.stamps import padded
 if TYPE_CHECKING:
     from corontools.warp.coadd import Coadd
 
-__all__ = ["combined", "covering", "exact_psf", "extended"]
+__all__ = ["Named", "combined", "covering", "exact_psf", "extended"]
 
 
-class _Named:
+class Named:
     """Stands for a warp in the history, without its pixels."""
 
     def __init__(self, given: Any) -> None:
-        self.code = repr(str(given)) if isinstance(given, str | os.PathLike) else getattr(given, "code", repr(given))
+        self.code = code_of(str(given) if isinstance(given, str | os.PathLike) else given)
 
 
 def combined(
     warps: Iterable[Any], rule: Rule, *, reject: ArtifactRejection | None, matched: Sequence[Any] | None
-) -> tuple[list[_Named], dict[str, Any]]:
+) -> tuple[list[Named], dict[str, Any]]:
     """What stands for the warps in the history, and the attributes of their coadd; see `Coadd.from_warps`."""
     if isinstance(warps, str | os.PathLike):
         raise DataError("give a list of warps or of their files")
@@ -47,7 +48,7 @@ def combined(
     given_frames = _matched(warps, matched) if reject is not None else None
     with progress(warps, "coadd", "warp") as each:  # type: ignore[arg-type]
         for k, given in enumerate(each):
-            names.append(_Named(given))
+            names.append(Named(given))
             warp = opened(given)
             if warp is None:
                 continue

@@ -8,6 +8,7 @@ from typing import Any
 
 from corontools.calibrate.visit import VisitImage
 from corontools.errors import DataError
+from corontools.result import code_of
 
 __all__ = ["Corrections"]
 
@@ -32,6 +33,12 @@ class Corrections:
     wcs: Mapping[Any, Any] | None = None
     sky: Mapping[Any, Any] | None = None
     background: bool = False
+
+    @property
+    def code(self) -> str:
+        """Python code that gives them again; arrays, WCS and backgrounds go by their fingerprints."""
+        given = {name: value for name, value in vars(self).items() if value}
+        return f"Corrections({', '.join(f'{name}={code_of(value)}' for name, value in given.items())})"
 
     def apply(self, image: VisitImage) -> VisitImage:
         """The image in nJy, with what is given for it.

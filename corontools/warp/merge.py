@@ -30,7 +30,7 @@ Visit = VisitImage | CalibratedImage | str | os.PathLike[str]
 
 
 def warp_detectors(
-    exposures: Sequence[Visit], patch: Patch, *, warper: Warper, corrections: Corrections, border: int = 0
+    exposures: Sequence[Visit], patch: Patch, *, warper: Warper, corrections: Corrections
 ) -> Iterator[tuple[VisitImage, WarpedDetector | DataError | None]]:
     """Each detector of a visit in turn: the image in nJy, and its warp, None where it isn't on the patch.
 
@@ -54,7 +54,7 @@ def warp_detectors(
         try:
             _check_variance(image)
             image = corrections.apply(image)
-            yield image, warper.warp(image, patch, border=border)
+            yield image, warper.warp(image, patch)
         except DataError as error:
             yield image, error
 

@@ -71,8 +71,9 @@ class ModelPSF:
         DataError
             If there is no PSF, or none is known on the image.
         """
-        places = np.meshgrid(*(np.linspace(0, n - 1, PLACES) for n in shape[::-1]))
-        found = [psf.sigma(*(place.ravel() for place in places)) for psf in psfs]
+        grid = [place.ravel() for place in np.meshgrid(*(np.linspace(0, n - 1, PLACES) for n in shape[::-1]))]
+        # that of a warp isn't known beyond its detectors
+        found = [psf.sigma(*(psf.places(PLACES) if hasattr(psf, "places") else grid)) for psf in psfs]
         widest = max((float(np.nanmax(one)) for one in found if np.isfinite(one).any()), default=np.nan)
         if not np.isfinite(widest):
             raise DataError("no PSF is known on the image; give those of warps that have data")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -29,7 +29,7 @@ from corontools.warp.warper import Warper
 if TYPE_CHECKING:
     from corontools.warp.warp import Warp
 
-__all__ = ["config_of", "native", "read_warp", "save_warp", "warp_hdus", "warp_name", "whole"]
+__all__ = ["Glance", "config_of", "glance", "native", "read_warp", "save_warp", "warp_hdus", "warp_name", "whole"]
 
 # cards of what the exposure was
 EXPOSURE = ("filename", "telescope", "instrument", "target", "mjd", "exposure_time")
@@ -141,7 +141,7 @@ def read_warp(path: str | os.PathLike[str]) -> Warp:
             )
             inputs = Inputs(*(Table.read(hdus, hdu=name, character_as_bytes=False) for name in ("VISITS", "CCDS")))
             source = _psf(hdus, len(inputs.ccds), patch, warper)
-            kind = str(primary["PRODUCT"]).partition("Coadd_")[2].removesuffix("Warp")
+            kind = _kind(primary)
             convolved = None if kind == "direct" or source is None else read_convolved(kind, hdus, frame, source)
         except KeyError as error:
             raise DataError(f"{path} is no warp: {str(error).strip(chr(34))}; Warp.save writes them") from error
@@ -150,6 +150,34 @@ def read_warp(path: str | os.PathLike[str]) -> Warp:
     psf = source if convolved is None else convolved.psf
     reason, config = (str(primary.get(key, "")) for key in ("REASON", "CONFIG"))
     return Warp(frame, psf, patch, warper, inputs, meta, reason, config, kind, convolved, history=lines)
+
+
+class Glance(NamedTuple):
+    """What kind of warp a file holds, and of what."""
+
+    kind: str
+    filter: str
+    patch: Patch
+    visit: int | str
+
+
+def glance(path: str | os.PathLike[str]) -> Glance:
+    """Look at the first header of a warp.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read or is no warp.
+    """
+    header = files.read(path)[0].header
+    try:
+        return Glance(_kind(header), str(header["FILTER"]), _patch(header), header["VISIT"])
+    except KeyError as error:
+        raise DataError(f"{path} is no warp: {str(error).strip(chr(34))}; Warp.save writes them") from error
+
+
+def _kind(header: fits.Header) -> str:
+    return str(header["PRODUCT"]).partition("Coadd_")[2].removesuffix("Warp")
 
 
 def whole(path: str | os.PathLike[str]) -> bool:

@@ -13,13 +13,15 @@ from corontools.arrays.warp import warp_stamps
 from corontools.calibrate.psf import PSF
 from corontools.errors import DataError
 from corontools.exposure import readonly
-from corontools.warp.sky import Mapped, mapping
+from corontools.warp.sky import Mapped, from_sky, mapping, to_sky
 from corontools.warp.stamps import determinant_radius
 
 __all__ = ["Origin", "WarpedPSF"]
 
 # places along each side where it is looked how large stamps become
 PLACES = 3
+# by how much a place may lie outside of a detector that covers it, px
+EDGE = 1e-3
 
 
 class Origin(NamedTuple):
@@ -111,6 +113,22 @@ class WarpedPSF:
         owned = np.full(x.size, -1)
         owned[inside] = self.owner[row[inside], column[inside]]
         return np.where(owned >= 0, owned, chosen)
+
+    def places(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places x, y (n,) on the image that a detector covers, `count` or fewer along each side of each of them."""
+        found = [np.empty((2, 0))]
+        for origin in self.origins:
+            y, x = np.meshgrid(*(np.linspace(0, n - 1, count) for n in origin.shape), indexing="ij")
+            at = np.array(from_sky(self.wcs)(*to_sky(origin.wcs)(x.ravel(), y.ravel())))
+            # the corners of the image, where the detector is much larger
+            rows, columns = np.meshgrid(*(np.linspace(0, n - 1, count) for n in self.shape), indexing="ij")
+            found.append(np.hstack([at, [columns.ravel(), rows.ravel()]]))
+        x, y = np.hstack(found)
+        away = np.min([self._outside(k, x, y) for k in range(len(self.origins))], axis=0)
+        inside = (x >= 0) & (y >= 0) & (x <= self.shape[1] - 1) & (y <= self.shape[0] - 1)
+        # places on the edge of a detector come back from the sky with rounding errors
+        kept = inside & (away < EDGE)
+        return x[kept], y[kept]
 
     @cached_property
     def _mappings(self) -> list[Mapped]:

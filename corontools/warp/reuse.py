@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from corontools.calibrate.background import BackgroundList
-from corontools.calibrate.image import CalibratedImage
 from corontools.calibrate.planes import Plane
+from corontools.calibrate.product import VisitOutline
 from corontools.calibrate.psf import PSF
 from corontools.calibrate.visit import VisitImage
 from corontools.errors import DataError
@@ -25,6 +25,7 @@ from corontools.warp.corrections import Corrections
 from corontools.warp.match import FourierMatcher, PSFMatcher
 from corontools.warp.merge import Visit, opened
 from corontools.warp.product import config_of, save_warp, warp_name, whole
+from corontools.warp.select import outline_of, select_exposures
 from corontools.warp.tract import Patch
 from corontools.warp.warp import Warp
 from corontools.warp.warper import Warper
@@ -125,7 +126,7 @@ def make_warps(
     Returns
     -------
     list of Path
-        Of the warps, in the order of the visits, and of their kinds; those without overlap aren't among them.
+        Of the warps, in the order of the visits, and of their kinds; visits that aren't on the patch have none.
 
     Raises
     ------
@@ -137,6 +138,11 @@ def make_warps(
     groups = _by_visit(exposures)
     if not groups:
         raise DataError("there are no exposures to warp")
+    if not empty:
+        groups = {visit: chosen for visit, group in groups.items() if (chosen := select_exposures(group, patch))}
+    if not groups:
+        text = f"none of the exposures is on patch {patch.name} of tract {patch.tract.number}; no warp is made"
+        warnings.warn(text, stacklevel=2)
     job = _Job(patch, Path(folder), types or WarpTypes(), _warper(kernel), corrections or Corrections(), coadd, empty)
     made: list[Path] = []
     for group in progress(list(groups.values()), "warp", "visit"):
@@ -158,7 +164,7 @@ class _Job:
 
     def run(self, group: Sequence[Visit], *, reuse: bool, overwrite: bool) -> list[Path]:
         """Make those that can't be reused; all of a visit appear together."""
-        first = opened(group[0])
+        first = outline_of(group[0])
         paths = {kind: self._path(kind, first) for kind in self.types.kinds}
         there = [path for path in paths.values() if path.exists()]
         if there and not (reuse or overwrite):
@@ -178,7 +184,7 @@ class _Job:
                     save_warp(warp, part, coadd=self.coadd, overwrite=False)
         return list(paths.values())
 
-    def _path(self, kind: str, first: VisitImage) -> Path:
+    def _path(self, kind: str, first: VisitOutline | VisitImage) -> Path:
         return self.folder / warp_name(
             kind, coadd=self.coadd, filter_name=first.filter, patch=self.patch, visit=first.visit
         )
@@ -211,11 +217,11 @@ def _by_visit(exposures: Iterable[Visit]) -> dict[Any, list[Visit]]:
     groups: dict[Any, list[Visit]] = {}
     for one in exposures:
         try:
-            image = opened(one)
+            visit = outline_of(one).visit
         except DataError as error:
             warnings.warn(f"left out: {error}", stacklevel=3)
             continue
-        groups.setdefault(image.visit, []).append(image if isinstance(one, CalibratedImage) else one)
+        groups.setdefault(visit, []).append(one)
     return groups
 
 

@@ -108,7 +108,7 @@ class SkyMap:
             If the text isn't one.
         """
         try:
-            return cls(tuple(_tract(one) for one in json.loads(text)["tracts"]))
+            return cls(tuple(Tract.from_values(one) for one in json.loads(text)["tracts"]))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"that is no sky map in JSON: {error}; make one with SkyMap(...).to_json()") from error
 
@@ -139,13 +139,3 @@ class SkyMap:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise DataError(f"{path} can't be read: {error.strerror}") from error
-
-
-def _tract(values: dict[str, Any]) -> Tract:
-    """Lists of JSON are tuples again."""
-    given = {name: _tuples(value) for name, value in values.items() if name != "tiling"}
-    return Tract(**given, tiling=Tiling(**{name: _tuples(value) for name, value in values["tiling"].items()}))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -116,6 +117,12 @@ class Tract:
         size = count * tiling.patch
         origin = low - (size - (high - low + 1)) // 2
         return replace(start, crpix=(float(-origin[0]), float(-origin[1])), shape=(int(size[1]), int(size[0])))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Tract:
+        """Of what `dataclasses.asdict` gives, as JSON keeps it."""
+        given = {name: _tuples(value) for name, value in values.items() if name != "tiling"}
+        return cls(**given, tiling=Tiling(**{name: _tuples(value) for name, value in values["tiling"].items()}))
 
     @classmethod
     def of_wcs(cls, wcs: Any, shape: tuple[int, int], *, number: int = 0) -> Tract:
@@ -245,6 +252,29 @@ class Patch:
     @property
     def code(self) -> str:
         """Python code that gives it again."""
-        from corontools.warp.skymap import SkyMap
+        return f"Patch.from_json({self.to_json()!r})"
 
-        return f"SkyMap.from_json({SkyMap((self.tract,)).to_json()!r})[0][{self.index[0]}, {self.index[1]}]"
+    def to_json(self) -> str:
+        """Text from which `from_json` makes it again, exactly."""
+        return json.dumps({"tract": asdict(self.tract), "index": self.index})
+
+    @classmethod
+    def from_json(cls, text: str) -> Patch:
+        """The patch that `to_json` wrote.
+
+        Raises
+        ------
+        DataError
+            If the text isn't one.
+        """
+        try:
+            found = json.loads(text)
+            x, y = found["index"]
+            return Tract.from_values(found["tract"])[int(x), int(y)]
+        except (ValueError, KeyError, TypeError, LookupError) as error:
+            raise DataError(f"that is no patch in JSON: {error}; make one with Patch.to_json()") from error
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON are tuples again."""
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value

@@ -9,6 +9,7 @@ import numpy as np
 from corontools.arrays.warp import KERNELS, Nodes, lay_nodes, warp_image
 from corontools.calibrate.masked import MaskedImage
 from corontools.calibrate.planes import Plane
+from corontools.calibrate.product import VisitOutline
 from corontools.calibrate.visit import VisitImage
 from corontools.errors import DataError
 from corontools.warp.box import Box
@@ -83,15 +84,15 @@ class Warper:
                 f"brightness; found {self}"
             )
 
-    def warp(self, image: VisitImage, patch: Patch, *, border: int = 0) -> WarpedDetector | None:
-        """The frame on those pixels of the patch, and of a border around it, that it may reach; None without any.
+    def warp(self, image: VisitImage, patch: Patch) -> WarpedDetector | None:
+        """The frame on those pixels of the patch that it may reach; None without any.
 
         Raises
         ------
         DataError
             If the image has no WCS, or one without inverse.
         """
-        box = overlap(image, patch, border=border)
+        box = overlap(image, patch)
         if box.empty:
             return None
         to_source = mapping(patch.tract.wcs, image.wcs, image.shape)
@@ -110,9 +111,9 @@ class Warper:
         return WarpedDetector(frame, box, psf, nodes.error, nodes.step)
 
 
-def overlap(image: VisitImage, patch: Patch, *, border: int = 0) -> Box:
-    """Pixels of the tract within the patch, grown by a border, around those that the image covers."""
-    limits = patch.outer.grown(border)
+def overlap(image: VisitImage | VisitOutline, patch: Patch) -> Box:
+    """Pixels of the tract within the patch around those that the image covers."""
+    limits = patch.outer
     x, y = from_sky(patch.tract.wcs)(*outline(image.wcs, image.shape))
     known = np.isfinite(x) & np.isfinite(y)
     if not known.any():

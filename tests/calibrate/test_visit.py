@@ -82,5 +82,5 @@ def test_what_does_not_fit_is_told(visit):
 
 def test_code_tells_the_file_or_the_pixels(visit):
     assert visit.with_(source="read_visit_image('a.fits')").code == "read_visit_image('a.fits')"
-    assert visit.code.startswith("visit_image('12x10 100% 0 ")
+    assert visit.code.startswith("visit_image('visit 7 detector 2: 12x10 100% 0 ")
     assert repr(visit) == "<VisitImage 7, detector 2, r, 10 x 12 px>"

@@ -6,7 +6,7 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from corontools import DataError
-from corontools.warp import SkyMap, Tiling, Tract
+from corontools.warp import Patch, SkyMap, Tiling, Tract
 from corontools.warp.box import Box
 
 TILING = Tiling(0.333, (400, 300), 50, rotation=12.0)
@@ -108,7 +108,9 @@ def test_a_sky_map_comes_back_from_json_exactly(tmp_path):
     assert SkyMap.read(path) == skymap
     with pytest.raises(FileExistsError):
         skymap.save(path)
-    made = eval(skymap[1][0, 1].code, {"SkyMap": SkyMap})
+    made = eval(skymap[1][0, 1].code, {"Patch": Patch})
+    with pytest.raises(DataError, match="no patch in JSON"):
+        Patch.from_json('{"index": [0, 0]}')
     assert (made.tract, made.index) == (skymap[1], (0, 1))
 
 
