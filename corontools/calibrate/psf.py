@@ -144,6 +144,44 @@ class PixelPSF:
             chebyshev_order(len(values))
             object.__setattr__(self, name, values)
 
+    @classmethod
+    def sampled(cls, psf: PSF, shape: tuple[int, int], *, order: int = 4) -> PixelPSF:
+        """Pixels of another model, so that it can be written: its stamps at places over an image, and what is between.
+
+        Parameters
+        ----------
+        psf : PSF
+            It should vary smoothly, and not be undersampled.
+        shape : (int, int)
+            Of the image, (y, x).
+        order : int
+            Of the polynomials by which the pixels vary.
+
+        Raises
+        ------
+        DataError
+            If it isn't known at enough places.
+
+        Examples
+        --------
+        >>> psf = PixelPSF.sampled(GaussianPSF(1.7, 21), (100, 100))
+        >>> bool(np.abs(psf.images([40.3], [50.2]) - GaussianPSF(1.7, 21).images([40.3], [50.2])).max() < 1e-5)
+        True
+        """
+        from scipy.ndimage import spline_filter
+
+        count = 2 * order + 3
+        along = (1 - np.cos(np.pi * np.arange(count) / (count - 1))) / 2
+        x, y = (place.ravel() for place in np.meshgrid(*((n - 1) * along for n in shape[::-1])))
+        stamps = np.asarray(psf.kernels(x, y), np.float64)
+        known = np.isfinite(stamps).all(axis=(1, 2))
+        terms = chebyshev_design(x[known], y[known], order, shape=shape)
+        if np.linalg.matrix_rank(terms) < terms.shape[1]:
+            raise DataError(f"the PSF isn't known at enough places of the image for order {order}; take a lower order")
+        planes = np.linalg.lstsq(terms, stamps[known].reshape(len(terms), -1), rcond=None)[0]
+        side = stamps.shape[1]
+        return cls(np.array([spline_filter(one.reshape(side, side), order=5) for one in planes]), shape)
+
     @property
     def order(self) -> int:
         """Greatest power of x and y together."""

@@ -2,7 +2,7 @@
 
 `coronagraph` makes a whole data set, `demo` and `tiny` are ready ones, `null` makes many frames of a lone
 star quickly. `simulate.optics`, `.wavefront` and `.detector` tell the physics and what it leaves out. `star_field`
-makes a field of stars and galaxies to calibrate.
+makes a field of stars and galaxies to calibrate, `star_visits` calibrated frames of one field to combine.
 
 Examples
 --------
@@ -17,6 +17,7 @@ from corontools.simulate.optics import Optics, mask_transmission
 from corontools.simulate.presets import demo, null, tiny
 from corontools.simulate.scene import Companion, Disk, Star
 from corontools.simulate.simulation import Simulation, Truth, coronagraph
+from corontools.simulate.visits import StarVisits, star_visits
 from corontools.simulate.wavefront import Wavefront
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Simulation",
     "Star",
     "StarField",
+    "StarVisits",
     "Truth",
     "Wavefront",
     "coronagraph",
@@ -35,5 +37,6 @@ __all__ = [
     "mask_transmission",
     "null",
     "star_field",
+    "star_visits",
     "tiny",
 ]

@@ -256,3 +256,22 @@ def test_pixels_beside_the_image_do_not_count(stars):
     assert not cut.good[0, :, :15].any()
     assert not cut.good[0, 25:].any()
     assert cut.good[0, :25, 15:].all()
+
+
+def test_another_model_is_sampled_onto_pixels():
+    from corontools.simulate.field_psf import MoffatField
+
+    truth = MoffatField((400, 300))
+    psf = PixelPSF.sampled(truth, (400, 300))
+    x, y = np.random.default_rng(3).uniform(0, 1, (2, 60)) * [[299], [399]]
+    expected = truth.images(x, y)
+    assert np.abs(psf.images(x, y) - expected).max() < 2e-3 * expected.max()
+    np.testing.assert_allclose(psf.sigma(x, y), truth.sigma(x, y), rtol=6e-4)
+
+    class Unknown(MoffatField):
+        def kernels(self, x, y):
+            return np.where(np.asarray(x)[:, None, None] > 250, np.nan, super().kernels(x, y))
+
+    assert np.abs(PixelPSF.sampled(Unknown((400, 300)), (400, 300)).images(x, y) - expected).max() < 3e-3
+    with pytest.raises(DataError, match="isn't known at enough places"):
+        PixelPSF.sampled(Unknown((400, 3000)), (400, 3000))
