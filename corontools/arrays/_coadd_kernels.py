@@ -9,12 +9,12 @@ from corontools.arrays._combine_kernels import _sorted
 
 
 @njit(cache=True, nogil=True)
-def accumulate(image, variance, mask, skip, scale, weight, left_out, weighted, total, spread, depth, bits, lost):
-    """Add an image to the sums, all (pixel,); see `coadd.accumulate`."""
-    skipping = skip.size > 0
+def accumulate(image, variance, mask, skip, scale, weights, left_out, weighted, total, spread, depth, bits, lost):
+    """Add an image to the sums, all (pixel,), with one weight or one for each pixel; see `coadd.accumulate`."""
+    skipping, whole = skip.size > 0, weights.size == 1
     for p in range(image.size):
-        v, x = variance[p], image[p]
-        usable = (mask[p] & left_out) == 0 and math.isfinite(x) and math.isfinite(v) and v >= 0
+        v, x, weight = variance[p], image[p], weights[0 if whole else p]
+        usable = (mask[p] & left_out) == 0 and math.isfinite(x) and math.isfinite(v) and v >= 0 and weight != 0
         if not usable or (skipping and skip[p]):
             lost[p] |= mask[p]
             continue

@@ -95,7 +95,7 @@ def accumulate(
     variance: np.ndarray,
     mask: np.ndarray,
     *,
-    weight: float,
+    weight: float | np.ndarray,
     scale: float = 1.0,
     left_out: int = 0,
     skip: np.ndarray | None = None,
@@ -109,8 +109,9 @@ def accumulate(
     ----------
     sums : Sums
     image, variance, mask : ndarray, shape (y, x)
-    weight : float
-        Of the scaled image.
+        Read in the image's precision.
+    weight : float or ndarray, shape (y, x)
+        Of the scaled image; a pixel of weight 0 doesn't count.
     scale : float
         By which the image is multiplied.
     left_out : int
@@ -127,11 +128,15 @@ def accumulate(
     """
     from corontools.arrays import _coadd_kernels
 
+    kind = np.float64 if image.dtype.itemsize == 8 else np.float32
+    every = weight if isinstance(weight, np.ndarray) and weight.ndim else None
+
     def add(rows: slice) -> None:
-        given = (_flat(image[rows], np.float32), _flat(variance[rows], np.float32), _flat(mask[rows], np.int32))
+        given = (_flat(image[rows], kind), _flat(variance[rows], kind), _flat(mask[rows], np.int32))
         hidden = np.empty(0, bool) if skip is None else _flat(skip[rows], np.bool_)
+        weights = np.full(1, weight, np.float64) if every is None else _flat(every[rows], np.float64)
         into = (np.reshape(array[rows], -1) for array in sums)
-        _coadd_kernels.accumulate(*given, hidden, float(scale), float(weight), np.int32(left_out), *into)
+        _coadd_kernels.accumulate(*given, hidden, float(scale), weights, np.int32(left_out), *into)
 
     parts = [slice(start, start + ROWS) for start in range(0, len(image), ROWS)]
     if len(parts) == 1:  # without a thread of its own: blocks of many images come here

@@ -54,10 +54,10 @@ class Nodes(NamedTuple):
 
 
 class Warped(NamedTuple):
-    """Image, variance (float32) and mask (int32) on the grid of the output."""
+    """Image, variance (both of one precision) and mask (int32) on the grid of the output."""
 
-    image: NDArray[np.float32]
-    variance: NDArray[np.float32]
+    image: NDArray[np.floating]
+    variance: NDArray[np.floating]
     mask: NDArray[np.int32]
 
 
@@ -127,6 +127,7 @@ def warp_image(
     grown: int = 0,
     incomplete: int = 0,
     missing: int = 0,
+    dtype: type[np.floating] = np.float32,
 ) -> Warped:
     """Image, variance and mask on another grid of pixels.
 
@@ -148,6 +149,8 @@ def warp_image(
         Bits that the output takes from all pixels of the kernel.
     incomplete, missing : int
         Bits that are set where pixels were left out, and where there is nothing.
+    dtype : {np.float32, np.float64}
+        Precision in which image and variance are read and given back; sums are of float64.
 
     Raises
     ------
@@ -164,12 +167,12 @@ def warp_image(
     """
     from corontools.arrays._warp_kernels import warp_rows
 
-    planes = _planes(image, variance, mask)
+    planes = _planes(image, variance, mask, dtype)
     table = kernel_table(kernel)
     if conserve not in ("flux", "brightness"):
         raise DataError(f'a warp conserves "flux" or "brightness", found {conserve!r}')
     near = _near(planes[2], grown, table.shape[1])
-    out = Warped(np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32))
+    out = Warped(np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, np.int32))
     settings = (conserve == "flux", np.int32(incomplete), np.int32(missing))
     bands = [(first, min(first + ROWS, shape[0])) for first in range(0, shape[0], ROWS)]
     places = np.ascontiguousarray(nodes.places)
@@ -226,10 +229,10 @@ def kernel_table(kernel: str) -> Floats:
     return np.where(np.abs(away) < n, np.sinc(away) * np.sinc(away / n), 0.0)
 
 
-def _planes(image: ArrayLike, variance: ArrayLike, mask: ArrayLike) -> Warped:
+def _planes(image: ArrayLike, variance: ArrayLike, mask: ArrayLike, dtype: type[np.floating]) -> Warped:
     made = Warped(
-        np.ascontiguousarray(image, np.float32),
-        np.ascontiguousarray(variance, np.float32),
+        np.ascontiguousarray(image, dtype),
+        np.ascontiguousarray(variance, dtype),
         np.ascontiguousarray(mask, np.int32),
     )
     if made.image.ndim != 2 or not made.image.shape == made.variance.shape == made.mask.shape:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from corontools.arrays.coadd import Sums, accumulate, medians, no_sums
 from corontools.arrays.noise import smooth_positive
 from corontools.arrays.radial import scatter_map
-from corontools.arrays.resample import resample
+from corontools.arrays.turn import turn
+from corontools.arrays.warp import lay_nodes
 from corontools.coron.contrast import ContrastCurve, measure
-from corontools.coron.grid import Grid, by_angle, north_up, positions
+from corontools.coron.grid import Grid, by_angle, mapping, north_up
 from corontools.coron.klip import KlipResult
 from corontools.dq import DQ
 from corontools.errors import DataError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from astropy.table import QTable
 
 __all__ = ["CombinedImage", "Field", "combine", "turned_mean"]
+
+# bit of an integration whose noise isn't known
+UNKNOWN = np.int32(1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,19 +149,15 @@ def combine(
         _check(result, results[0], anchor)
     fields = [Field.of(result, anchor=anchor) for result in results]
     grid = north_up([exposure for field in fields for _, exposure in field.parts], anchor=anchor)
-    total, values = _Sums(grid.shape), []
+    stack = _Stack.empty(grid.shape)
     for field in fields:
-        sums = _Sums(grid.shape)
-        for frame in field.turned(field.result.frames, grid):
-            sums.add_frame(frame if how == "mean" else frame.equal())
-            values += [frame.value] if how == "median" else []
-        total.add(sums)
-    data, err = total.mean() if how == "mean" else total.median(values)
+        stack.add(field.turned(field.result.frames, grid), equal=how == "median")
+    data, err = stack.mean() if how == "mean" else stack.median()
     if any(result.strategy != "rdi" for result in results):
         err = scatter_map(data, center=grid.center)
     history = _history(results, anchor, how)
     image = _image(results[0].target, grid, data, err, history)
-    return CombinedImage(image=image, weight=total.weight, count=total.count, history=history)
+    return CombinedImage(image=image, weight=stack.sums.weight, count=stack.sums.depth, history=history)
 
 
 def _history(results: Sequence[KlipResult], anchor: str, how: str) -> tuple[str, ...]:
@@ -189,47 +189,43 @@ class _Frame(NamedTuple):
     speckle: np.ndarray
     weight: np.ndarray
 
-    def equal(self) -> _Frame:
-        """The same with weight 1."""
-        return self._replace(weight=np.ones_like(self.weight))
 
+class _Stack(NamedTuple):
+    """Sums over integrations; for the median also their values and photon noise one by one."""
 
-class _Sums:
-    """Running sums over integrations: weight, weighted values, photon and speckle noise, number."""
+    sums: Sums
+    speckle: np.ndarray
+    single: list[tuple[np.ndarray, np.ndarray]]
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.weight, self.value, self.photon, self.speckle = np.zeros((4, *shape))
-        self.count = np.zeros(shape, int)
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> _Stack:
+        return cls(no_sums(shape), np.zeros(shape), [])
 
-    def add(self, other: _Sums) -> None:
-        """Add the sums of an exposure, whose speckle noise is independent of the others'."""
-        self.weight += other.weight
-        self.value += other.value
-        self.photon += other.photon
-        self.speckle += np.square(other.speckle)  # an exposure's speckles add up linearly, exposures in quadrature
-        self.count += other.count
-
-    def add_frame(self, frame: _Frame) -> None:
-        """Add an integration of the same exposure."""
-        value, p, s, weight = frame
-        use = np.isfinite(value) & (weight > 0)
-        self.weight[use] += weight[use]
-        self.value[use] += (weight * value)[use]
-        self.photon[use] += (np.square(weight) * p)[use]
-        self.speckle[use] += (weight * np.sqrt(s))[use]
-        self.count += use
+    def add(self, frames: Iterable[_Frame], *, equal: bool = False) -> None:
+        """Add the integrations of an exposure, whose speckles are alike in all of them, and not in other exposures."""
+        amplitude = np.zeros(self.speckle.shape)
+        for frame in frames:
+            value, photon, speckle, weight = frame
+            unknown, w = np.isnan(photon + speckle), np.ones_like(weight) if equal else weight
+            accumulate(self.sums, value, np.where(unknown, 0.0, photon), unknown * UNKNOWN, weight=w)
+            amplitude += np.where(np.isfinite(value) & ~unknown, w * np.sqrt(speckle), 0.0)
+            self.single.extend([(value, photon)] if equal else [])
+        np.add(self.speckle, np.square(amplitude), out=self.speckle)
 
     def mean(self) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and its error."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.value / self.weight, np.sqrt(self.photon + self.speckle) / self.weight
+        return self.sums.mean, self._error(self.sums.variance)
 
-    def median(self, values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Median of the frames that were added with equal weights, and its error; that of two is their mean."""
-        with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-            warnings.simplefilter("ignore", RuntimeWarning)  # where no frame has data the median is NaN
-            photon = self.photon * np.where(self.count > 2, np.pi / 2, 1.0)
-            return np.nanmedian(values, axis=0), np.sqrt(photon + self.speckle) / self.weight
+    def median(self) -> tuple[np.ndarray, np.ndarray]:
+        """Median of integrations of equal weight, and its error."""
+        found = medians(*(np.array(planes) for planes in zip(*self.single, strict=True)))
+        return found.image, self._error(found.variance)
+
+    def _error(self, photon: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.sqrt(photon + self.speckle / np.square(self.sums.weight))
+        known = (self.sums.depth > 0) & ((self.sums.bits & UNKNOWN) == 0)
+        return np.where(known, error, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,28 +245,22 @@ class Field:
         """Images (n_int, y, x), the residuals or others with their noise, on the grid one by one."""
         shared, own = self.result.noise
         for integrations, exposure in self.parts:
-            x, y = positions(exposure, grid, anchor=self.anchor)
+            ny, nx = exposure.data.shape[-2:]
+            nodes = lay_nodes(mapping(exposure, grid, anchor=self.anchor), grid.shape, source=(ny, nx))
             for i in integrations:
                 common, alone = shared[i], own[i]
                 known = bool((common + alone > 0).any())
-                value, p, s = resample(
-                    images[i],
-                    x,
-                    y,
-                    good=np.isfinite(images[i]),
-                    photon=alone if known else None,
-                    speckle=common if known else None,
-                )
+                errors = {"photon": alone, "speckle": common} if known else {}
+                value, p, s = turn(images[i], nodes, shape=grid.shape, **errors)
                 yield _Frame(value, p, s, _weight(p + s, known))
 
 
 def turned_mean(fields: Sequence[Field], images: Sequence[np.ndarray], grid: Grid) -> np.ndarray:
     """Mean (y, x) of images (n_int, y, x) of each result, turned and weighted as `combine` does its residuals."""
-    total = _Sums(grid.shape)
+    stack = _Stack.empty(grid.shape)
     for field, own in zip(fields, images, strict=True):
-        for frame in field.turned(own, grid):
-            total.add_frame(frame)
-    return total.mean()[0]
+        stack.add(field.turned(own, grid))
+    return stack.sums.mean
 
 
 def _weight(variance: np.ndarray, known: bool) -> np.ndarray:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from corontools.arrays.warp import Mapped
 from corontools.exposure import Exposure
 
-__all__ = ["Grid", "by_angle", "north_up", "positions"]
+__all__ = ["Grid", "by_angle", "mapping", "north_up", "positions"]
 
 # px between the points at which the WCS is evaluated; distortion is smooth over far more than that
 STEP = 8
@@ -108,6 +109,18 @@ def _corner_offsets(exposure: Exposure, grid_wcs: Any, anchor: str) -> np.ndarra
     return _anchored(grid_wcs, exposure, anchor).all_world2pix(sky, 0)
 
 
+def mapping(exposure: Exposure, grid: Grid, *, anchor: str) -> Mapped:
+    """From 0-based x, y on the grid to those in the exposure."""
+    own = _anchored(grid.wcs, exposure, anchor)
+
+    def to_source(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # quiet: places far outside the image need not converge, and nothing is read there
+        found = exposure.wcs.all_world2pix(own.all_pix2world(np.stack([x, y], axis=1), 0), 0, quiet=True)
+        return found[:, 0], found[:, 1]
+
+    return to_source
+
+
 def positions(exposure: Exposure, grid: Grid, *, anchor: str) -> tuple[np.ndarray, np.ndarray]:
     """0-based (x, y) in the exposure of every pixel of the grid.
 
@@ -115,10 +128,8 @@ def positions(exposure: Exposure, grid: Grid, *, anchor: str) -> tuple[np.ndarra
     """
     rows = np.arange(0, grid.shape[0] + STEP, STEP)
     columns = np.arange(0, grid.shape[1] + STEP, STEP)
-    nodes = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2).astype(float)
-    sky = _anchored(grid.wcs, exposure, anchor).all_pix2world(nodes, 0)
-    # quiet: nodes far outside the image need not converge, and nothing is read there
-    pixels = exposure.wcs.all_world2pix(sky, 0, quiet=True).reshape(rows.size, columns.size, 2)
+    nodes = (axis.ravel().astype(float) for axis in np.meshgrid(columns, rows))
+    pixels = np.reshape(mapping(exposure, grid, anchor=anchor)(*nodes), (2, rows.size, columns.size))
     y, x = np.mgrid[: grid.shape[0], : grid.shape[1]] / STEP
-    at_x, at_y = (ndimage.map_coordinates(pixels[..., axis], [y, x], order=1, mode="nearest") for axis in (0, 1))
+    at_x, at_y = (ndimage.map_coordinates(plane, [y, x], order=1, mode="nearest") for plane in pixels)
     return at_x, at_y

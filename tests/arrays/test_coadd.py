@@ -187,3 +187,27 @@ def test_rare_keeps_what_few_images_show():
 
 def test_few_epochs_follow_their_number():
     assert few_epochs([1, 2, 3, 4, 5, 6, 50, 200]).tolist() == [0, 0, 1, 1, 2, 2, 3, 8]
+
+
+def test_each_pixel_may_have_a_weight_of_its_own(images):
+    image, variance, mask = images
+    weight = np.random.default_rng(5).uniform(0.5, 2.0, image.shape)
+    weight[2, 50:60] = 0.0  # doesn't count
+    sums = no_sums(SHAPE)
+    for one in range(5):
+        accumulate(sums, image[one], variance[one], mask[one], weight=weight[one])
+    good = np.isfinite(image) & np.isfinite(variance) & (variance >= 0) & (weight > 0)
+    w = np.where(good, weight, 0.0)
+    with np.errstate(invalid="ignore"):
+        mean = (w * np.where(good, image, 0)).sum(0, dtype=float) / w.sum(0)
+        spread = (w**2 * np.where(good, variance, 0)).sum(0, dtype=float) / w.sum(0) ** 2
+    np.testing.assert_allclose(sums.mean, mean, rtol=1e-12)
+    np.testing.assert_allclose(sums.variance, np.where(good.any(0), spread, np.inf), rtol=1e-12)
+    np.testing.assert_array_equal(sums.depth, good.sum(0))
+
+
+def test_float64_images_are_summed_as_they_are():
+    sums, tiny = no_sums((2, 3)), np.full((2, 3), 1e-50)
+    accumulate(sums, 1e-25 + tiny, tiny, np.zeros((2, 3), np.int32), weight=2.0)
+    np.testing.assert_allclose(sums.mean, 1e-25, rtol=1e-12)
+    np.testing.assert_allclose(sums.variance, 1e-50, rtol=1e-12)

@@ -227,6 +227,15 @@ def test_big_endian_and_float64_images_are_taken(planes):
     assert other.image.dtype == np.float32
 
 
+def test_double_precision_is_kept_where_it_is_asked_for(planes):
+    image, variance, mask = planes
+    faint = (1e-25 * image.astype(float), 1e-50 * variance.astype(float), mask)
+    made, single = warped(faint, turned(), dtype=np.float64), warped(planes, turned())
+    assert made.image.dtype == made.variance.dtype == np.float64
+    np.testing.assert_allclose(made.image, 1e-25 * single.image.astype(float), rtol=1e-6)
+    np.testing.assert_allclose(made.variance, 1e-50 * single.variance.astype(float), rtol=1e-6)
+
+
 def test_inputs_stay_as_they_are(planes):
     kept = [plane.copy() for plane in planes]
     for plane in planes:

@@ -64,7 +64,7 @@ def test_the_planet_of_beta_pic_is_as_clear_as_vip_shows_it(frames):
     """S/N within 15 % at every mode count (6.0, 8.4, 9.9, 10.7; ours 3 to 9 % less), the planet within 0.3 px.
 
     VIP decomposes all frames at once, so that each frame is among its own references, and turns them by skimage's
-    splines; our frames have the others as references (min_rotation=0), and are turned by the Lanczos-3 kernel.
+    splines; our frames have the others as references (min_rotation=0), and are turned by the Lanczos-5 kernel.
     """
     psfsub = pytest.importorskip("vip_hci.psfsub", reason="VIP is not installed")
     cube, angles = frames
