@@ -19,6 +19,8 @@ IMAGE = "display:block;max-width:100%;height:auto"
 NO_DATA = ";background-color:#d4d4d4"  # seen through the transparent pixels, on dark pages as well
 CAPTION = "font-size:90%;padding:2px 0"
 CELL = "border:0;padding:1px 18px 1px 0;text-align:left;vertical-align:top;font-weight:normal"
+# characters of a call in a card of plain text
+LONGEST = 400
 CODE = "font-family:monospace;font-size:90%;white-space:pre-wrap;margin:4px 0 0 0;padding:0"
 
 
@@ -54,7 +56,7 @@ def text(title: str, rows: Sequence[tuple[str, str]], chain: Sequence[str] = ())
     rows : sequence of (str, str)
         Name and value; a value of several lines is kept aligned.
     chain : sequence of str
-        One Python call an entry, first call first.
+        One Python call an entry, first call first; very long ones are shortened.
 
     Examples
     --------
@@ -74,7 +76,7 @@ def text(title: str, rows: Sequence[tuple[str, str]], chain: Sequence[str] = ())
         lines.append(f"  {name:<{width}}  {gap.join(visible(value).splitlines())}".rstrip())
     if chain:
         lines.append("  made by")
-        lines += ["    " + "\n      ".join(visible(call).splitlines()) for call in chain]
+        lines += ["    " + "\n      ".join(visible(_shortened(call)).splitlines()) for call in chain]
     return "\n".join(lines)
 
 
@@ -114,6 +116,11 @@ def html(
     shown = "".join(_figure(picture) for picture in pictures)
     parts = [heading, f"<div>{shown}</div>" if shown else "", _table(rows), _fold(chain)]
     return f'<div style="margin:4px 0;line-height:1.4">{"".join(parts)}</div>'
+
+
+def _shortened(call: str) -> str:
+    """A call that names much that is in memory is told by its begin and end; the result's `code` has all of it."""
+    return call if len(call) <= LONGEST else f"{call[: LONGEST // 2]} ... {call[-LONGEST // 4 :]}"
 
 
 def _one_line(value: str) -> str:

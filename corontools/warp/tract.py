@@ -203,7 +203,7 @@ class Tract:
         return self[int(np.floor(x + 0.5)) // self.tiling.patch[0], int(np.floor(y + 0.5)) // self.tiling.patch[1]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Patch:
     """A part of a tract, on which images are warped.
 
@@ -216,6 +216,10 @@ class Patch:
 
     tract: Tract
     index: tuple[int, int]
+
+    def __repr__(self) -> str:
+        (ny, nx), (ra, dec) = self.shape, self.tract.center
+        return f"<Patch {self.name} of tract {self.tract.number} around {ra:.4f} {dec:+.4f} deg, {nx} x {ny} px>"
 
     @property
     def number(self) -> int:
