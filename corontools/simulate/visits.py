@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["StarVisits", "star_visits"]
 
 # stars on 512 x 512 px, their magnitudes, and dex per mag
-STARS, BRIGHT, FAINT, LAW = 160, 15.5, 21.5, 0.25
+STARS, BRIGHT, FAINT, LAW = 350, 15.5, 23.5, 0.25
 # nJy of one e- (AB 29.4), sky and read noise in e-
 NJY, SKY, READ_NOISE = 6.3, 900.0, 5.0
 # of the trail of a satellite: e- and sigma, px

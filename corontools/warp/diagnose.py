@@ -201,7 +201,7 @@ def _high_frequency(trial: _Trial) -> tuple[Finding, _Trial]:
     finding = Finding("high frequency", _rough(matched), ROUGH, "part of the noise at frequencies the model lacks")
     if not finding.found:
         return finding, trial
-    changes: list[dict[str, Any]] = [{"damping": max(10 * matcher.damping, 1e-4)}, {"damping": 1e-3}]
+    changes: list[dict[str, Any]] = [{"damping": max(10 * matcher.damping, 1e-3)}, {"damping": 1e-2}]
     if isinstance(matcher, PSFMatcher):
         changes = [{"sigmas": _widened(matcher.sigmas, by)} for by in (1.5, 2.0)] + changes
     tried = [_tried(trial, matcher.with_(**change)) for change in changes]

@@ -11,7 +11,8 @@ of all three sums, so that it makes no hole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,10 +25,13 @@ from corontools.calibrate.psf import PSF
 from corontools.display import card
 from corontools.errors import DataError
 from corontools.exposure import readonly
+from corontools.warp.box import Box
 from corontools.warp.kernel import checked, emptied
+from corontools.warp.noise import with_shared_noise
+from corontools.warp.psf import WarpedPSF
 from corontools.warp.stamps import determinant_radius, moved
 
-__all__ = ["CorrelatedPSF", "Likelihood", "likelihood"]
+__all__ = ["CorrelatedPSF", "Likelihood", "correlated", "likelihood"]
 
 # bits are gathered where the square of the PSF, its weight, is more than 2 % of its peak: a Gaussian's 2 sigma
 REACH = 2.0
@@ -112,6 +116,17 @@ class CorrelatedPSF:
         return determinant_radius(self.kernels(x, y))
 
 
+def correlated(frame: MaskedImage, psf: WarpedPSF, *, least: float = 0.5) -> Likelihood:
+    """The same of a warp: its variance has the noise that warped pixels share."""
+    found = likelihood(frame, psf, least=least)
+    whole, made = Box(0, 0, frame.shape[1], frame.shape[0]), found.frame
+    owner = np.zeros(frame.shape, np.int16) if psf.owner is None else psf.owner
+    for number in np.unique(owner[owner >= 0]):
+        where = owner == number
+        made = with_shared_noise(made, psf, _turned(psf), number=int(number), box=whole, where=where)
+    return replace(found, frame=made)
+
+
 def likelihood(frame: MaskedImage, psf: PSF, *, least: float = 0.5) -> Likelihood:
     """Correlate a frame with its own PSF.
 
@@ -144,9 +159,6 @@ def likelihood(frame: MaskedImage, psf: PSF, *, least: float = 0.5) -> Likelihoo
     if not 0 < least <= 1:
         raise DataError(f"least is a part of 1, found {least}")
 
-    def turned(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.asarray(psf.kernels(x, y), np.float64)[:, ::-1, ::-1]
-
     image, variance, norm, whole = sum_varying(
         [
             Term(np.where(known, frame.image, 0)),
@@ -154,7 +166,7 @@ def likelihood(frame: MaskedImage, psf: PSF, *, least: float = 0.5) -> Likelihoo
             Term(known.astype(np.uint8), np.square),
             Term(np.ones(frame.shape, np.uint8), np.square, 1.0),
         ],
-        turned,
+        _turned(psf),
     )
     empty = norm < least * whole
     y, x = np.nonzero(known)
@@ -162,3 +174,8 @@ def likelihood(frame: MaskedImage, psf: PSF, *, least: float = 0.5) -> Likelihoo
     mask = gather_bits(np.asarray(frame.mask), int(np.ceil(REACH * sigma)) if np.isfinite(sigma) else psf.size // 2)
     mask = np.where(empty, mask, mask & ~int(Plane.NO_DATA))
     return Likelihood(emptied(image, variance, mask, empty), norm, psf)
+
+
+def _turned(psf: PSF) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Kernels by which a convolution is the correlation with a PSF."""
+    return lambda x, y: np.asarray(psf.kernels(x, y), np.float64)[:, ::-1, ::-1]

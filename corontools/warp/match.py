@@ -124,7 +124,7 @@ class PSFMatcher(_Matcher):
     order: int = 2
     auto_pad: float | None = 1.4
     pad_by: int = 0
-    damping: float = 1e-4
+    damping: float = 1e-3
     missing: float = 0.1
     aliasing: float = 0.1
 

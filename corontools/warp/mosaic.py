@@ -22,6 +22,7 @@ from corontools.warp.box import Box
 from corontools.warp.diagnose import diagnose
 from corontools.warp.diagnosis import Diagnosis
 from corontools.warp.matched import Matched
+from corontools.warp.noise import with_shared_noise
 from corontools.warp.psf import WarpedPSF
 
 if TYPE_CHECKING:
@@ -200,7 +201,9 @@ def _match(warp: Warp, psf: WarpedPSF, owner: np.ndarray, number: int, box: Box,
     image, mask, variance = (np.array(plane[where]) for plane in vars(warp.frame).values())
     image[other], variance[other] = np.nan, np.inf
     mask[other] |= np.int32(Plane.NO_DATA)
-    return matcher.match(MaskedImage(image, mask, variance), PlacedPSF(psf, box.x0, box.y0), model)
+    matched = matcher.match(MaskedImage(image, mask, variance), PlacedPSF(psf, box.x0, box.y0), model)
+    frame = with_shared_noise(matched.frame, psf, matched.kernel.at, number=number, box=box)
+    return replace(matched, frame=frame)
 
 
 def _joined(parts: Sequence[Part], shape: tuple[int, int]) -> tuple[MaskedImage, list[Part]]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from corontools.arrays.covariance import covariance_factor
 from corontools.arrays.warp import warp_stamps
 from corontools.calibrate.psf import PSF
 from corontools.errors import DataError
@@ -129,6 +130,17 @@ class WarpedPSF:
         # places on the edge of a detector come back from the sky with rounding errors
         kept = inside & (away < EDGE)
         return x[kept], y[kept]
+
+    def shared_noise(self, number: int, kernels: np.ndarray, x: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """By how much pixels that share noise raise the variance of the warp of a detector convolved at places (n,).
+
+        See `corontools.arrays.covariance`. NaN where the detector has no place.
+        """
+        x, y = _places(x, y)
+        source, affines = self._local(number, x, y)
+        known, out = np.isfinite(source).all(axis=1) & np.isfinite(affines).all(axis=(1, 2)), np.full(x.size, np.nan)
+        out[known] = covariance_factor(kernels[known], source[known], affines[known], kernel=self.kernel)
+        return out
 
     @cached_property
     def _mappings(self) -> list[Mapped]:

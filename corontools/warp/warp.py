@@ -20,11 +20,12 @@ from corontools.result import Result, call, verb
 from corontools.warp.box import Box
 from corontools.warp.corrections import Corrections
 from corontools.warp.inputs import Inputs, recounted
-from corontools.warp.likelihood import Likelihood, likelihood
+from corontools.warp.likelihood import Likelihood, correlated
 from corontools.warp.match import FourierMatcher, PSFMatcher
 from corontools.warp.merge import Merged, Visit
 from corontools.warp.model import ModelPSF
 from corontools.warp.mosaic import Matches, match_detectors
+from corontools.warp.psf import WarpedPSF
 from corontools.warp.tract import Patch
 from corontools.warp.warper import Warper
 
@@ -170,8 +171,9 @@ class Warp(Result):
     def match_psf(self, fwhm: float | PSF, *, matcher: PSFMatcher | FourierMatcher | None = None) -> Warp:
         """Convolve it so that its PSF is the same everywhere.
 
-        Each detector is matched by itself. The kernel needs pixels around each pixel: those beside a gap or the edge
-        of the patch, about half a kernel, have NO_DATA or, where little of the kernel lacks, INTRP.
+        Each detector is matched by itself. The variance is that of each pixel, with the noise that warped pixels share.
+        The kernel needs pixels around each pixel: those beside a gap or the edge of the patch, about half a kernel,
+        have NO_DATA or, where little of the kernel lacks, INTRP.
 
         Parameters
         ----------
@@ -206,9 +208,9 @@ class Warp(Result):
             If it isn't a direct warp, or has no data.
         """
         self._check_direct("correlated")
-        if self.psf is None:
-            raise DataError(f"there is nothing to correlate: {self.reason}")
-        found = likelihood(self.frame, self.psf, least=least)
+        if not isinstance(self.psf, WarpedPSF):
+            raise DataError(f"there is nothing to correlate: {self.reason or 'the warp has no PSF'}")
+        found = correlated(self.frame, self.psf, least=least)
         return self._made("likelihood", found.frame, found.psf, found)
 
     def _made(self, kind: str, frame: MaskedImage, psf: PSF, convolved: Matches | Likelihood) -> Warp:

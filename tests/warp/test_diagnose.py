@@ -49,7 +49,7 @@ def test_a_kernel_that_may_not_change_leaves_dipoles_and_a_higher_order_mends_th
     found = diagnose(match(PSFMatcher(order=1), CURVED, 4.6))
     assert "dipoles" in found.faults
     assert found.matcher.order > 1
-    assert after(found, CURVED)["peak"].max() < 0.01 < found.peak
+    assert after(found, CURVED)["peak"].max() < 0.5 * found.peak
 
 
 def test_a_model_narrower_than_the_psf_is_deconvolution_and_a_wider_one_mends_it():

@@ -10,7 +10,7 @@ from corontools import DataError
 from corontools.arrays.moments import adaptive_moments
 from corontools.calibrate import Plane
 from corontools.calibrate.psf import GaussianPSF
-from corontools.warp import Coadd, FourierMatcher, ModelPSF, PSFMatcher, Warp, WarpTypes, likelihood, make_warps
+from corontools.warp import Coadd, FourierMatcher, ModelPSF, PSFMatcher, Tract, Warp, WarpTypes, likelihood, make_warps
 from corontools.warp.product import warp_name
 
 
@@ -94,12 +94,26 @@ def test_variance_and_mask_are_those_of_the_kernel(tools, patch):
     y, x = (int(v) for v in np.argwhere(made.good & ~made.frame.has(Plane.INTRP)).mean(axis=0))
     kernel = made.convolved.kernel_at([x], [y])[0]
     around = noise.frame.variance[y - 10 : y + 11, x - 10 : x + 11]
-    # the variance is convolved on blocks of pixels
-    assert made.frame.variance[y, x] == pytest.approx((kernel[::-1, ::-1] ** 2 * around).sum(), rel=0.02)
+    shared = noise.psf.shared_noise(0, kernel[None], [x], [y])[0]
+    assert 1.05 < shared < 1.4
+    # both are worked out at some pixels, and are linear between
+    assert made.frame.variance[y, x] == pytest.approx(shared * (kernel[::-1, ::-1] ** 2 * around).sum(), rel=0.08)
     marked = noise.with_(frame=noise.frame.marked(np.indices(noise.shape)[1] == x, Plane.CR))
     again = marked.match_psf(4.6)
     assert again.frame.has(Plane.CR)[y, x - 10 : x + 11].all()
     assert not again.frame.has(Plane.CR)[y, x + 11]
+
+
+@pytest.mark.parametrize("convolve", [lambda warp: warp.match_psf(4.6), lambda warp: warp.likelihood()])
+@pytest.mark.parametrize("angle", [0.0, 17.0])
+def test_the_variance_has_the_noise_that_warped_pixels_share(tools, convolve, angle):
+    wcs = tools.rotated(angle, at=(255.3, 254.8))
+    visit = tools.visit_image(wcs=wcs, shape=(512, 512))
+    patch = Tract.of_wcs(tools.rotated(at=(255.0, 255.0)), (512, 512))[0, 0]
+    made = convolve(Warp.from_exposures(visit, patch))
+    pulls = (made.frame.image / np.sqrt(made.frame.variance))[made.good & ~made.frame.has(Plane.INTRP)]
+    # of some 4000 pieces of sky that are independent
+    assert np.std(pulls) == pytest.approx(1, abs=0.03)
 
 
 def test_a_detector_that_cannot_be_matched_is_left_out(two):
