@@ -198,9 +198,9 @@ def group(found, ys, xs):
     `found` is False everywhere afterwards.
     """
     ny, nx = found.shape
-    owner = {}
+    owner = np.empty((ny, nx), np.int32)  # of which only the pixels found are ever touched
     for k in range(ys.size):
-        owner[ys[k] * nx + xs[k]] = k
+        owner[ys[k], xs[k]] = k
     numbers = np.empty(ys.size, np.int64)
     stack = np.empty(ys.size, np.int64)
     groups = 0
@@ -217,7 +217,7 @@ def group(found, ys, xs):
                 for x in range(max(xs[here] - 1, 0), min(xs[here] + 2, nx)):
                     if found[y, x]:
                         found[y, x] = False
-                        stack[depth] = owner[y * nx + x]
+                        stack[depth] = owner[y, x]
                         depth += 1
         groups += 1
     return numbers, groups

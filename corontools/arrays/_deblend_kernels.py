@@ -146,7 +146,9 @@ def fit_stars(frame, stamps, fits, groups, options, blends):
             if answer[0] > 0:
                 now[X] += min(max(answer[1] / answer[0], -0.7), 0.7)
                 now[Y] += min(max(answer[2] / answer[0], -0.7), 0.7)
-        fits[first:last] = found
+        for k in range(first, last):
+            for column in range(fits.shape[1]):
+                fits[k, column] = found[k - first, column]
 
 
 @njit(cache=True, nogil=True)
@@ -276,14 +278,17 @@ def _share(labels, row, fits, templates):
             if labels[row[Y0] + j, row[X0] + i] != row[LABEL]:
                 templates[:, j, i] = 0
                 continue
+            total = 0.0
             for k in range(n):
                 weights[k] = templates[k, j, i]
-            if not np.sum(weights) > 0:
+                total += weights[k]
+            if not total > 0:
+                total = 0.0
                 for k in range(n):
                     distance2 = (row[Y0] + j - fits[k, Y]) ** 2 + (row[X0] + i - fits[k, X]) ** 2
                     weights[k] = totals[k] / (1 + distance2) ** 1.5
                     stray[k] = True
-            total = np.sum(weights)
+                    total += weights[k]
             for k in range(n):
                 templates[k, j, i] = weights[k] / total
     return stray
@@ -308,4 +313,6 @@ def share_blends(frame, labels, stamps, fits, stars, groups, rows, shares, notes
             notes[k, 0] = _mirrored(image, box, middle2, row, template)
             _smooth(template, variance, row)
             _monotonic(template, middle2[1] / 2 - row[Y0], middle2[0] / 2 - row[X0])
-        notes[first:last, 1] = _share(labels, row, fits[first:last], templates)
+        stray = _share(labels, row, fits[first:last], templates)
+        for k in range(first, last):
+            notes[k, 1] = stray[k - first]

@@ -12,7 +12,8 @@ def convolve(image, kernel, out):
     row = np.zeros(nx + 2 * half, image.dtype)
     inner = row[half : half + nx]
     for y in range(ny):
-        inner[:] = kernel[half] * image[y]
+        for x in range(nx):
+            inner[x] = kernel[half] * image[y, x]
         for j in range(1, half + 1):
             weight = kernel[half + j]
             if y - j >= 0 and y + j < ny:

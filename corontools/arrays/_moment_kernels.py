@@ -147,13 +147,15 @@ def adaptive(pixels, variances, start, limits, out, noise, response, flags):
         flags[k] = _adapt(pixels[k], found, limits[0], limits[1], sums)
         if flags[k] & ~NOT_CONVERGED:
             continue
-        out[k, :5] = found
+        for m in range(5):
+            out[k, m] = found[m]
         # at the fixed point a Gaussian has half of its flux under the weight
         out[k, 5] = 2 * sums[0]
         _spreads(pixels[k], variances[k], found, noise[k], response[k])
 
 
-@njit(cache=True, nogil=True)
+# without any weight 0 / 0 is NaN, not an error
+@njit(cache=True, nogil=True, error_model="numpy")
 def higher(pixels, found, orders, out):
     """Moments u^p v^q under the weight, u and v in units of its axes: (n, m) for the m orders (p, q)."""
     for k in range(pixels.shape[0]):
@@ -177,7 +179,8 @@ def higher(pixels, found, orders, out):
                 total += w
                 for m in range(orders.shape[0]):
                     out[k, m] += w * u ** orders[m, 0] * v ** orders[m, 1]
-        out[k] /= total
+        for m in range(orders.shape[0]):
+            out[k, m] /= total
 
 
 @njit(cache=True, nogil=True)

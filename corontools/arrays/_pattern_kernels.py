@@ -55,12 +55,16 @@ def _agreeing(
 @njit(cache=True)
 def _keep(found: np.ndarray, row: np.ndarray, tol: float) -> None:
     """Put a hypothesis in place of one with the same shift, or else of the one with the fewest agreeing spokes."""
-    at = int(np.argmin(found[:, 0]))
+    at = 0
+    for k in range(1, found.shape[0]):
+        if found[k, 0] < found[at, 0]:
+            at = k
     for k in range(found.shape[0]):
         if found[k, 0] > 0 and abs(found[k, 3] - row[3]) < 5 * tol and abs(found[k, 4] - row[4]) < 5 * tol:
             at = k
     if row[0] > found[at, 0]:
-        found[at] = row
+        for m in range(row.size):
+            found[at, m] = row[m]
 
 
 @njit(cache=True)
@@ -102,6 +106,17 @@ def _turned(
 
 
 @njit(cache=True)
+def _insert(spokes: np.ndarray, n: int, end: np.ndarray, centre: np.ndarray) -> None:
+    """Put the spoke from the centre to a source among the first n, of which the longest comes first."""
+    x, y = end[0] - centre[0], end[1] - centre[1]
+    place = n
+    while place > 0 and spokes[place - 1, 0] ** 2 + spokes[place - 1, 1] ** 2 < x * x + y * y:
+        spokes[place, 0], spokes[place, 1] = spokes[place - 1, 0], spokes[place - 1, 1]
+        place -= 1
+    spokes[place, 0], spokes[place, 1] = x, y
+
+
+@njit(cache=True)
 def pinwheels(
     src: np.ndarray, ref: np.ndarray, middle: np.ndarray, size: tuple, limits: tuple, grid: tuple
 ) -> np.ndarray:
@@ -122,7 +137,7 @@ def pinwheels(
 
     Returns
     -------
-    ndarray, shape (n_centres KEPT, 5)
+    ndarray, shape (n_centres, KEPT, 5)
         Agreeing spokes (0 where there is no hypothesis), cosine and sine of the turn, shift of the middle.
     """
     n_centres, n_spokes, n_first = size
@@ -132,10 +147,9 @@ def pinwheels(
     spokes, seen = np.empty((n_spokes, 2)), np.empty((2, 2))
     for i in range(n_centres):
         for k in range(n_spokes):
-            spokes[k] = src[(i + 1 + k) % src.shape[0]] - src[i]
-        order = np.argsort(-(spokes[:, 0] ** 2 + spokes[:, 1] ** 2))
-        ordered = spokes[order]
-        seen[0], seen[1] = middle - src[i], middle
+            _insert(spokes, k, src[(i + 1 + k) % src.shape[0]], src[i])
+        for axis in range(2):
+            seen[0, axis], seen[1, axis] = middle[axis] - src[i, axis], middle[axis]
         reach = max_shift + tol + 2 * math.sin(max_turn / 2) * math.hypot(seen[0, 0], seen[0, 1])
         left, right = _cells(src[i, 0], reach, x0, cell, nx)
         low, high = _cells(src[i, 1], reach, y0, cell, ny)
@@ -144,6 +158,6 @@ def pinwheels(
                 at = row * nx + column
                 for k in range(start[at], start[at + 1]):
                     for first in range(n_first):
-                        if math.hypot(ordered[first, 0], ordered[first, 1]) > 10 * tol:
-                            _turned(ordered, first, members[k], seen, limits, ref, grid, found[i])
-    return found.reshape(-1, 5)
+                        if math.hypot(spokes[first, 0], spokes[first, 1]) > 10 * tol:
+                            _turned(spokes, first, members[k], seen, limits, ref, grid, found[i])
+    return found

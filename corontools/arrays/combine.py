@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from corontools.arrays._arguments import argument
 from corontools.arrays.clip import MAD
 
 __all__ = ["Combined", "Rejection", "combine", "excess_scatter"]
@@ -80,7 +81,7 @@ def combine(
     native = np.float64 if values.dtype.itemsize == 8 else np.float32
     out = Combined(np.empty(size), np.empty(size), np.empty(size, np.int32), np.empty(size, np.uint32))
     _combine_kernels.combine(
-        np.ascontiguousarray(values, native).reshape(n, size),
+        argument(values, native).reshape(n, size),
         _planes(errors, native, n, size),
         _planes(flags, np.uint32, n, size),
         METHODS[reject],
@@ -126,4 +127,4 @@ def excess_scatter(
 
 def _planes(array: np.ndarray | None, kind: type, n: int, size: int) -> np.ndarray:
     """The array as (n, size), or none of it."""
-    return np.empty((0, size), kind) if array is None else np.ascontiguousarray(array, kind).reshape(n, size)
+    return argument(np.empty((0, size)), kind) if array is None else argument(array, kind).reshape(n, size)

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from corontools.arrays._arguments import argument
+
 __all__ = ["Limits", "fill_defects", "find", "groups", "grow", "predict", "star_contrast"]
 
 # pixels from one good pixel to the next that a gap may have
@@ -255,7 +257,7 @@ def _columns(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
-    return [np.ascontiguousarray(a, bool if a.dtype == bool else _kind(a)) for a in arrays]
+    return [argument(a, bool if a.dtype == bool else _kind(a)) for a in arrays]
 
 
 def _kind(array: np.ndarray) -> type:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from corontools.arrays._arguments import argument
 from corontools.arrays.clip import MAD
 
 __all__ = ["Factor", "Traces", "fit_factor", "unmasked_traces"]
@@ -131,7 +132,7 @@ class _Fit:
 
         s, b, v = (_native(array).ravel() for array in (image, reference, variance))
         used = np.empty(s.size, bool)
-        return cls(s, b, v, used, *kernels.begin(s, b, v, np.ascontiguousarray(good, bool).ravel(), used))
+        return cls(s, b, v, used, *kernels.begin(s, b, v, argument(good, bool).ravel(), used))
 
     @property
     def value(self) -> float:
@@ -193,7 +194,7 @@ def _percentile(tail: np.ndarray, n: int, percent: float) -> float:
 
 def _native(array: np.ndarray) -> np.ndarray:
     """Values in the byte order of the machine."""
-    return np.ascontiguousarray(array, np.float64 if array.dtype.itemsize == 8 else np.float32)
+    return argument(array, np.float64 if array.dtype.itemsize == 8 else np.float32)
 
 
 def unmasked_traces(
@@ -213,7 +214,8 @@ def unmasked_traces(
     turned = (array if axis == 1 else array.T for array in (image, reference, variance))
     s, b, v = (_native(array) for array in turned)
     length = min(LENGTH, s.shape[1])
-    number, over, under = _factor_kernels.segment_sums(s, b, v, good if axis == 1 else good.T, length)
+    counted = argument(good if axis == 1 else good.T, bool)
+    number, over, under = _factor_kernels.segment_sums(s, b, v, counted, length)
     full = (number >= length / 2) & (under > 0)
     each, weight = over[full] / under[full], np.sqrt(under[full])
     if each.size < LENGTH:

@@ -164,6 +164,7 @@ class _Search:
         size = (min(n_centres, len(self.sources)), n_spokes, min(FIRST, n_spokes))
         limits = (tol, self.max_shift, self.max_turn, AGREEING)
         rows = pinwheels(self.sources, self.references, self.middle, size, limits, _grid(self.references, tol))
+        rows = rows.reshape(-1, rows.shape[-1])
         rows = rows[rows[:, 0] > 0]
         rows = rows[np.argsort(-rows[:, 0], kind="stable")]
         return [self._map(row) for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from corontools.arrays._arguments import argument
 from corontools.arrays.combine import METHODS, Rejection
 
 __all__ = ["rejected"]
@@ -38,7 +39,7 @@ def rejected(
     n, size = values.shape[0], int(np.prod(values.shape[1:], dtype=int))
     native = np.float64 if values.dtype.itemsize == 8 else np.float32
     x, e, bits = (
-        np.empty((0, size), kind) if array is None else np.ascontiguousarray(array, kind).reshape(n, size)
+        argument(np.empty((0, size)), kind) if array is None else argument(array, kind).reshape(n, size)
         for array, kind in ((values, native), (errors, native), (flags, np.uint32))
     )
     most = np.iinfo(np.int64).max if maxiters is None else int(maxiters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from corontools.arrays._arguments import argument
 from corontools.errors import DataError
 
 __all__ = ["fill"]
@@ -54,5 +55,5 @@ def fill(data: np.ndarray, good: np.ndarray, *, box: int = 3, reach: float = np.
         far = ndimage.distance_transform_cdt(~mask, "chessboard") if mask.any() else np.full(mask.shape, -1)
         blank = (far < 0) | (far > reach)
         frame[blank] = np.nan
-        fill_frame(frame, np.ascontiguousarray(mask), np.where(blank, 0, far), box // 2)
+        fill_frame(frame, argument(mask, bool), np.where(blank, 0, far).astype(np.int64), box // 2)
     return out

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 KERNEL = "corontools-test"
 STARTED = 90.0  # s to wait for the server
 ALONE = 900  # s without a page or a request after which the server ends
-SHOWN = 60_000.0  # ms to wait for a page or a view
+SHOWN = 180_000.0  # ms to wait for a page or a view, at most: other tests may be running beside
 
 # where each interface shows a notebook
 PATHS = {
