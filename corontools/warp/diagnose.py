@@ -241,7 +241,8 @@ def _finer(matched: Matched) -> list[dict[str, Any]]:
     if whole and matcher.cell >= 2 * SMALLEST_CELL:
         changes.append({"cell": matcher.cell // 2})
     few = min(len(np.unique(matched.x)), len(np.unique(matched.y)))
-    return changes + [{"order": order} for order in range(matcher.order + 1, min(matcher.order + 4, few))]
+    orders = range(matcher.order + 1, min(matcher.order + 4, few))
+    return changes + [{"order": order} for order in orders if (order + 1) * (order + 2) // 2 <= len(matched.x)]
 
 
 def _widened(sigmas: tuple[float, ...], by: float) -> tuple[float, ...]:

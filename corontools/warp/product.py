@@ -63,6 +63,8 @@ def save_warp(warp: Warp, folder: str | os.PathLike[str], *, coadd: str, overwri
 def write(hdus: fits.HDUList, path: Path) -> None:
     """With check sums, which tell whether a file is whole."""
     for hdu in hdus:
+        if hdu.is_image and hdu.data is not None:  # turned round once, not for each sum and once more to be written
+            hdu.data = hdu.data.astype(hdu.data.dtype.newbyteorder(">"))
         hdu.add_checksum(when=WHEN)
     hdus.writeto(path)
 

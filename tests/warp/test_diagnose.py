@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,3 +103,11 @@ def test_the_card_tells_what_was_measured_and_what_to_change(fwhm):
     for finding in found.findings:
         assert finding.name in text
         assert finding.remedy in text
+
+
+def test_an_order_that_the_places_do_not_determine_is_not_tried():
+    all_places = match(PSFMatcher(order=1), CURVED, 4.6)
+    chosen = [0, 3, 5, 10, 15]
+    assert "dipoles" in diagnose(all_places).faults
+    found = diagnose(replace(all_places, x=all_places.x[chosen], y=all_places.y[chosen]))
+    assert found.matcher.order == 1
