@@ -136,7 +136,8 @@ def _visit(
     truth = replace(standard, fwhm=tuple(fwhm / standard.fwhm[0] * value for value in standard.fwhm))
     clear = rng.uniform(0.8, 1.0)
     light = np.zeros((shape, shape))
-    truth.add(light, *wcs.all_world2pix(stars["ra"], stars["dec"], 0), np.asarray(flux) * clear / NJY)
+    x, y = wcs.all_world2pix(stars["ra"], stars["dec"], 0)
+    truth.add(light, x, y, np.asarray(flux) * clear / NJY)
     light += extra
     variance = light + SKY + READ_NOISE**2
     image = (light + np.sqrt(variance) * rng.standard_normal(variance.shape)).astype(np.float32)

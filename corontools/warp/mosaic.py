@@ -28,7 +28,7 @@ from corontools.warp.psf import WarpedPSF
 if TYPE_CHECKING:
     from corontools.warp.warp import Warp
 
-__all__ = ["Matches", "Part", "PlacedPSF", "match_detectors"]
+__all__ = ["Matches", "Part", "PlacedPSF", "around", "cut", "match_detectors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,7 @@ def match_detectors(warp: Warp, model: PSF, matcher: Any) -> tuple[MaskedImage, 
     margin = (matcher.kernel_size or psf.size) // 2
     parts, failures = [], []
     for number in np.unique(owner[owner >= 0]):
-        box = _around(owner == number, margin)
+        box = around(owner == number, margin)
         try:
             parts.append(Part(int(number), box, _match(warp, psf, owner, int(number), box, model, matcher)))
         except DataError as error:
@@ -196,7 +196,7 @@ def match_detectors(warp: Warp, model: PSF, matcher: Any) -> tuple[MaskedImage, 
 
 def _match(warp: Warp, psf: WarpedPSF, owner: np.ndarray, number: int, box: Box, model: PSF, matcher: Any) -> Matched:
     """The pixels of one detector, those of the others left out."""
-    where = _index(box)
+    where = cut(box)
     other = owner[where] != number
     image, mask, variance = (np.array(plane[where]) for plane in vars(warp.frame).values())
     image[other], variance[other] = np.nan, np.inf
@@ -216,22 +216,23 @@ def _joined(parts: Sequence[Part], shape: tuple[int, int]) -> tuple[MaskedImage,
         frame = part.matched.frame
         good = ~frame.has(Plane.NO_DATA)
         for plane, new in zip(planes, vars(frame).values(), strict=True):
-            np.copyto(plane[_index(part.box)], new, where=good)
+            np.copyto(plane[cut(part.box)], new, where=good)
     seen = [
-        part._replace(matched=replace(part.matched, frame=MaskedImage(*(plane[_index(part.box)] for plane in planes))))
+        part._replace(matched=replace(part.matched, frame=MaskedImage(*(plane[cut(part.box)] for plane in planes))))
         for part in parts
     ]
     return MaskedImage(*planes), seen
 
 
-def _around(where: np.ndarray, margin: int) -> Box:
+def around(where: np.ndarray, margin: int) -> Box:
     """The box of some pixels with a margin, on the image."""
     rows, columns = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
     box = Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     return box.grown(margin).clipped(Box(0, 0, where.shape[1], where.shape[0]))
 
 
-def _index(box: Box) -> tuple[slice, slice]:
+def cut(box: Box) -> tuple[slice, slice]:
+    """Index [y, x] of a box in the image."""
     return slice(box.y0, box.y1), slice(box.x0, box.x1)
 
 

@@ -41,6 +41,11 @@ frame = CalibratedImage.from_snaps(field.exposures[0], steps={"photometry": {"ba
 frame = frame.correct_apertures().solve_astrometry(field.refcat()).find_stars().solve_photometry(field.refcat())
 star = frame.stars[frame.stars["calib_psf_used"]][0]
 place = [float(star[f"slot_Centroid_{axis}"]) for axis in "xy"]
+from corontools.calibrate.visit import VisitImage
+from corontools.warp import SkyMap, Tiling, Warp
+sky = simulate.star_field(256)
+visit = VisitImage.from_exposure(sky.exposures[0], sky.truth.psf, visit=1)
+warp = Warp.from_exposures(visit, SkyMap.around([visit], tiling=Tiling(0.2, (340, 340), 0, rotation=20.0))[0][0, 0])
 """
 # what opens each view, and how many images it shows
 VIEWS = {
@@ -53,12 +58,13 @@ VIEWS = {
     "BackgroundModel.from_reference(reference).mask_sources(boxes).explore(grism)": 2,
     "frame.explore(cursor=place)": 3,
     "klip.detection_map(sim.psf(21)).explore(star_flux=sim.truth.flux)": 1,
+    "warp.explore(compare=1)": 2,
 }
-PLOTS = 14  # four of a calibrated frame, two each beside residual, stripes and limits, one each of contrast and others
+PLOTS = 16  # four of a calibrated frame, two each beside residual, stripes, limits and warp, one each of the others
 READY = ".ctp[data-ready=true]"
 ROOT = ".jp-OutputArea-output:has(.widget-vbox)"
 # all of the page is on the screen: interfaces don't draw what is far from it
-TALL = 15500
+TALL = 19500
 WIDTHS = (1280, 700)
 RESTS = 500  # ms after a change of width or theme
 SETTLED = 8.0  # s for plots to have followed it

@@ -19,6 +19,8 @@ from corontools_widgets.limits import PublishedCurve, published
 from corontools_widgets.stack import StackExplorer, StackState
 from corontools_widgets.state import ViewState
 from corontools_widgets.view import View
+from corontools_widgets.warp import WarpExplorer, WarpState
+from corontools_widgets.warp_coadd import CoaddExplorer, CoaddState
 
 __all__ = [
     "AlignmentExplorer",
@@ -27,6 +29,8 @@ __all__ = [
     "BackgroundState",
     "CalibrationExplorer",
     "CalibrationState",
+    "CoaddExplorer",
+    "CoaddState",
     "ContrastExplorer",
     "ContrastState",
     "DetectionExplorer",
@@ -46,6 +50,8 @@ __all__ = [
     "Stroke",
     "View",
     "ViewState",
+    "WarpExplorer",
+    "WarpState",
     "explore",
     "published",
 ]
