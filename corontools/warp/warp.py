@@ -274,7 +274,7 @@ class Warp(Result):
     def _pictures(self) -> Sequence[Any]:
         from corontools.display import quick
 
-        step = max(1, max(self.shape) // 512)
+        step = -(-max(self.shape) // 320)
         return (
             []
             if self.reason

@@ -27,9 +27,22 @@ from corontools.calibrate.wcsfit import SipFitter
 from corontools.cli import main
 from corontools.coron import stim_map
 from corontools.simulate.flicker import ramp
+from corontools.warp import (
+    ArtifactRejection,
+    Coadd,
+    Corrections,
+    PSFMatcher,
+    SkyMap,
+    Warp,
+    Warper,
+    WarpTypes,
+    make_warps,
+    worst_seeing,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming_from.md"
 VIEWS = ".explore("  # needs no more than its own tests
+WARPS = (ArtifactRejection, Coadd, Corrections, PSFMatcher, SkyMap, Warp, WarpTypes, Warper, make_warps, worst_seeing)
 STEPS = (AdaptiveDetector, AstrometrySolver, GaussianPSF, Measurer, SipFitter, ZeroPointFitter)
 
 
@@ -67,7 +80,8 @@ def names(tmp_path_factory):
         "Plane": Plane,
         "gaia_dr2_to_sdss": gaia_dr2_to_sdss,
         "read_visit_image": read_visit_image,
-        **{step.__name__: step for step in STEPS},
+        **{step.__name__: step for step in (*STEPS, *WARPS)},
+        **_write_visits(folder),
         **backgrounds,
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -97,6 +111,16 @@ def _write_visit(folder):
     (folder / "shards").mkdir()
     refs[:700].write(folder / "shards" / "1.fits")
     refs[700:].write(folder / "shards" / "2.fits")
+
+
+def _write_visits(folder):
+    """Three calibrated frames of one field; gives them with their warps."""
+    visits = simulate.star_visits((3.4, 3.9, 3.6), shape=200).visits
+    for visit in visits:
+        visit.save(folder / f"visit{visit.visit}.fits")
+    patch = SkyMap.around(visits)[0][0, 0]
+    warps = [Warp.from_exposures(visit, patch) for visit in visits]
+    return {"visits": visits, "patch": patch, "warps": warps, "warp": warps[0]}
 
 
 def _write_backgrounds(folder):
