@@ -1,4 +1,4 @@
-"""The command line: `corontools demo`, `coron3`, `background`, `calibrate`, `flicker` and `lab`.
+"""The command line: `corontools demo`, `coron3`, `background`, `calibrate`, `flicker`, `warp`, `coadd` and `lab`.
 
 Exit status: 0 done, 1 the data or the disk don't allow it, 2 wrong usage, 130 interrupted.
 """
@@ -16,42 +16,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # What computes is imported by the commands: `--help` answers at once.
-from corontools.cli_background import add_background, check_background, subtract_files
-from corontools.cli_calibrate import add_calibrate, calibrate_file, check_calibrate
-from corontools.cli_flicker import add_flicker, check_flicker, clean_files
-from corontools.errors import DataError
+from corontools.cli_background import add_background, check_background
+from corontools.cli_calibrate import add_calibrate, check_calibrate
+from corontools.cli_coron3 import add_coron3, check_coron3, headline, write_all
+from corontools.cli_each import each
+from corontools.cli_flicker import add_flicker, check_flicker
+from corontools.cli_warp import add_coadd, add_warp, check_warp
+from corontools.errors import DataError, ItemsError
 from corontools.folder import removed_on_failure, staged
-from corontools.options import count, odd, positive
+from corontools.options import count
 
 if TYPE_CHECKING:
-    from corontools.association import Association
-    from corontools.coron import Coron3
+    from corontools.manifest import Made
 
 __all__ = ["main"]
 
-DEFAULT_MODES = 50
 DEMO_MODES = 10
 DEMO_FOLDER = "corontools-demo"
-LAB_FOLDER = "corontools-tutorials"
+DEMO_REPORT = "report.html"
 DEMO_NOTE = "simulated exposures with planted companions, not an observation"
-SKIPPABLE = ("reject_outliers", "repair", "align_to", "contrast", "combine")
-# option -> step that it belongs to
-STEP_OF = {"sigma": "reject_outliers", "box": "repair", "align": "align_to", "mask": "align_to", "width": "contrast"}
+LAB_FOLDER = "corontools-tutorials"
 ERRORS = (DataError, OSError, MemoryError)
 INTERRUPTED = 130
-
-EXAMPLES = """examples:
-  corontools coron3 jw01184_c1001_asn.json -o out --report
-  corontools coron3 jw01184_c1001_asn.json -o out --modes 20 --align first --overwrite
-  corontools coron3 jw01184_c1001_asn.json -o out --skip reject_outliers --mask psfmask.fits
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; `argv` is `sys.argv[1:]` by default. Gives the exit status."""
     try:
         args = _parser().parse_args(argv)
-        _check_usage(args)
+        if "check" in args:
+            args.check(args)
     except SystemExit as stop:  # argparse has printed help or what is wrong
         return int(stop.code or 0)
     try:
@@ -63,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ERRORS as error:
         if args.debug:
             raise
-        _tell(f"corontools: error: {_reason(error)}")
+        for line in _told(error):
+            _tell(f"corontools: error: {line}")
         return 1
     return 0
 
@@ -86,46 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("-o", "--out", type=Path, default=Path(DEMO_FOLDER), help=f"folder (default {DEMO_FOLDER})")
     demo.set_defaults(run=_demo, parser=demo)
-    _add_coron3(commands, common)
-    add_background(commands, common).set_defaults(run=_each_file, work=subtract_files, check=check_background)
-    add_calibrate(commands, common).set_defaults(run=_each_file, work=calibrate_file, check=check_calibrate)
-    add_flicker(commands, common).set_defaults(run=_each_file, work=clean_files, check=check_flicker)
+    add_coron3(commands, common).set_defaults(run=_each, check=check_coron3)
+    add_background(commands, common).set_defaults(run=_each, check=check_background)
+    add_calibrate(commands, common).set_defaults(run=_each, check=check_calibrate)
+    add_flicker(commands, common).set_defaults(run=_each, check=check_flicker)
+    add_warp(commands, common).set_defaults(run=_each, check=check_warp)
+    add_coadd(commands, common).set_defaults(run=_each)
     _add_lab(commands, common)
     return parser
-
-
-def _add_coron3(commands: Any, common: argparse.ArgumentParser) -> None:
-    command = commands.add_parser(
-        "coron3",
-        parents=[common],
-        help="reduce the exposures of an association",
-        description="Stack the reference stars, align them, subtract the star, combine the rolls, and write every "
-        "product: all of them, or none if something fails.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = command.add_argument
-    add("asn", metavar="ASN", type=Path, help="association file (JSON), its members beside it")
-    add("-o", "--out", type=Path, required=True, help="folder for the products, made if need be")
-    add("--product", metavar="NAME", help="product of the association, where it defines several")
-    add("--modes", type=count, metavar="K", help=f"KL modes (default {DEFAULT_MODES}, or as many as references)")
-    add("--align", choices=("each", "first", "mean", "none"), help="what references are aligned to (default each)")
-    add("--zones", choices=("shared", "full"), default="shared", help="pixels to subtract in (default shared)")
-    add("--width", type=positive, metavar="PX", help="rings of the contrast curve (default 2)")
-    add("--sigma", type=positive, metavar="N", help="outliers beyond this are flagged (default 5)")
-    add("--box", type=odd, metavar="PX", help="bad pixels are filled from a box of this side (default 3)")
-    add("--mask", type=Path, metavar="FILE", help="weight of the pixels in the alignment (default <science>_psfmask)")
-    add("--skip", choices=SKIPPABLE, action="append", default=[], metavar="STEP", help=", ".join(SKIPPABLE))
-    add(
-        "--level",
-        type=positive,
-        metavar="PX",
-        nargs="?",
-        const=True,
-        help="bring all images to 0 beyond PX of the star",
-    )
-    add("--report", action="store_true", help="write <product>_report.html as well")
-    command.set_defaults(run=_coron3, parser=command)
 
 
 def _add_lab(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -144,18 +107,11 @@ def _add_lab(commands: Any, common: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_lab, parser=command)
 
 
-def _check_usage(args: argparse.Namespace) -> None:
-    """An option of a step that is skipped, or of another choice, is a contradiction."""
-    if "check" in args:
-        args.check(args)
-    for option, step in STEP_OF.items():
-        if step in getattr(args, "skip", ()) and getattr(args, option) is not None:
-            args.parser.error(f"--{option} belongs to the step {step}, which --skip leaves out")
-
-
 def _demo(args: argparse.Namespace) -> None:
     from corontools import simulate
     from corontools.association import Association
+    from corontools.coron import coron3
+    from corontools.coron.pipeline import product_names
 
     if not args.overwrite and args.out.is_dir() and any(args.out.iterdir()):
         raise FileExistsError(f"{args.out} is not empty; choose another folder with -o, or --overwrite")
@@ -164,27 +120,37 @@ def _demo(args: argparse.Namespace) -> None:
         simulation = simulate.demo()
         asn = Association.read(simulation.write(args.out / "exposures", overwrite=args.overwrite))
         peak = simulation.truth.flux * float(simulation.psf().max())
-        known = {"truth": simulation.truth, "star_flux": peak, "note": DEMO_NOTE}
-        _reduce(asn, args, {"klip": {"modes": DEMO_MODES}}, began=began, report="report.html", known=known)
+        names = [*product_names(asn), DEMO_REPORT]
+        with staged(args.out, names, overwrite=args.overwrite) as part:
+            result = coron3(asn, klip={"modes": DEMO_MODES})
+            write_all(result, part, report=DEMO_REPORT, truth=simulation.truth, star_flux=peak, note=DEMO_NOTE)
+    print(headline(result))
+    took = time.perf_counter() - began
+    _print_table([(name, (args.out / name).stat().st_size, took / len(names)) for name in names], took)
+    print(f"products in {args.out}, report in {args.out / DEMO_REPORT}")
 
 
-def _coron3(args: argparse.Namespace) -> None:
-    from corontools.association import Association
-
+def _each(args: argparse.Namespace) -> None:
+    """A command that makes products of each of its items."""
     began = time.perf_counter()
-    asn = Association.read(args.asn, product=args.product)
-    report = f"{asn.product}_report.html" if args.report else ""
-    _reduce(asn, args, _options(asn, args), began=began, report=report, known={})
+    try:
+        _print_made(each(args), args, began)
+    except ItemsError as error:
+        _print_made([made for made in error.results if made is not None], args, began)
+        raise
 
 
-def _each_file(args: argparse.Namespace) -> None:
-    """A command that makes products of each file."""
-    began = time.perf_counter()
-    rows, notes = args.work(args)
-    for note in notes:
-        _tell(f"note: {_one_line(note)}")
-    _print_table(rows, time.perf_counter() - began)
-    print(f"products in {args.out}")
+def _print_made(made: Sequence[Made], args: argparse.Namespace, began: float) -> None:
+    for note in (note for one in made for note in one.notes):
+        if args.command.aloud:
+            print(_one_line(note))
+        else:
+            _tell(f"note: {_one_line(note)}")
+    if kept := sum(one.kept for one in made):
+        _tell(f"note: {kept} of {len(made)} {args.command.unit}s were made before, whole, and are kept")
+    if made:
+        _print_table([row for one in made for row in one.rows], time.perf_counter() - began)
+        print(f"products in {args.out}")
 
 
 def _lab(args: argparse.Namespace) -> None:
@@ -233,69 +199,6 @@ def _become(command: Sequence[str]) -> None:
     os.execv(command[0], list(command))
 
 
-def _options(asn: Association, args: argparse.Namespace) -> dict[str, Any]:
-    """Keywords of `coron3`: what was asked for, so that the recorded chain says no more."""
-    keywords = {
-        "reject_outliers": {"sigma": args.sigma},
-        "repair": {"box": args.box},
-        "contrast": {"width": args.width},
-    }
-    keywords |= {"align_to": {"to": args.align}, "klip": {"modes": args.modes}}
-    if args.modes is None:
-        n_ref = sum(exposure.n_int for exposure in asn.references)
-        keywords["klip"] = {"modes": min(DEFAULT_MODES, n_ref)}
-    if args.zones != "shared":
-        keywords["klip"]["zones"] = args.zones
-    given = {step: {k: v for k, v in words.items() if v is not None} for step, words in keywords.items()}
-    options: dict[str, Any] = {step: words for step, words in given.items() if words}
-    if args.level is not None:
-        options["subtract_level"] = args.level is True or {"beyond": args.level}
-    if args.mask is not None:
-        from corontools.exposure import Exposure
-
-        options["psfmask"] = Exposure.read(args.mask)
-    return options | dict.fromkeys(args.skip, False)
-
-
-def _reduce(
-    asn: Association, args: argparse.Namespace, options: dict[str, Any], *, began: float, report: str, known: Any
-) -> None:
-    """Compute, write everything or nothing, and print what was written."""
-    from corontools.coron import coron3
-    from corontools.coron.pipeline import product_names
-
-    skipped = {step: options[step] for step in ("reject_outliers", "contrast", "combine") if step in options}
-    names = [*product_names(asn, **skipped), *([report] if report else [])]
-    with staged(args.out, names, overwrite=args.overwrite) as part:
-        result = coron3(asn, **options)
-        print(f"{result.klips[0].modes} KL modes from {result.stack.n_ref} references")
-        rows = _written(result, part, report, known)
-    _print_table(rows, time.perf_counter() - began)
-    print(f"products in {args.out}" + (f", report in {args.out / report}" if report else ""))
-
-
-def _written(result: Coron3, part: Path, report: str, known: Any) -> list[tuple[str, int, float]]:
-    """Name, bytes and seconds of each file written."""
-    from corontools.progress import progress
-
-    writers: dict[str, Any] = dict(result.products())
-    if report:
-        writers[report] = lambda path: _write_report(result, path, known)
-    rows = []
-    with progress(list(writers.items()), "save", "product") as items:  # gone before an error is told
-        for name, write in items:
-            start = time.perf_counter()
-            write(part / name)
-            rows.append((name, (part / name).stat().st_size, time.perf_counter() - start))
-    return rows
-
-
-def _write_report(result: Coron3, path: Path, known: Any) -> None:
-    from corontools.coron.report import report
-
-    path.write_text(report(result, **known), encoding="utf-8")
-
-
 @contextmanager
 def _notes() -> Iterator[None]:
     """Warnings as one line each, every one once, on the error stream."""
@@ -321,6 +224,18 @@ def _tell(line: str) -> None:
     print(clear + line, file=sys.stderr)
 
 
+def _told(error: BaseException) -> Iterator[str]:
+    """What went wrong, a line for each item that failed."""
+    if not isinstance(error, ItemsError):
+        yield _reason(error)
+        return
+    for item, reason in error.failed:
+        yield f"{item}: {_reason(reason)}"
+    yield (
+        f"{len(error.failed)} of {len(error.results)} failed, the rest is done; the same command makes what is missing"
+    )
+
+
 def _reason(error: BaseException) -> str:
     """Why, in one line."""
     if isinstance(error, OSError) and error.strerror:
@@ -336,7 +251,7 @@ def _one_line(text: object) -> str:
 
 
 def _print_table(rows: Sequence[tuple[str, int, float]], seconds: float) -> None:
-    width = max(len(name) for name, _, _ in rows)
+    width = max((len(name) for name, _, _ in rows), default=len("total, with all steps"))
     total = sum(size for _, size, _ in rows)
     print(f"{'product':<{width}}  {'size':>9}  {'time':>7}")
     for name, size, took in [*rows, ("total, with all steps", total, seconds)]:

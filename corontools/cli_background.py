@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import functools
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from corontools.cli_each import Command, Item, Shared, absolute, add_each
 from corontools.errors import DataError
-from corontools.folder import staged
+from corontools.manifest import Made
 from corontools.options import count, number, percent, positive
 
 if TYPE_CHECKING:
     from corontools.background import BackgroundModel
     from corontools.exposure import Exposure
 
-__all__ = ["add_background", "check_background", "subtract_files"]
+__all__ = ["add_background", "check_background", "subtract_from_file"]
 
 COMBINED = "combinedbackground"
 # way to a background -> options that belong to it; without one it is the mean of the association's exposures
@@ -27,6 +26,7 @@ WAYS = {
     "templates": ("source_percentile",),
     "image": ("scale",),
 }
+FILES = ("bkg", "reference", "templates", "image", "catalog", "dispersion", "mask")
 EXAMPLES = """examples:
   corontools background jw..._asn.json -o out
   corontools background jw..._nrcalong_rate.fits --bkg nod2_rate.fits nod3_rate.fits -o out --save-background
@@ -42,8 +42,8 @@ def add_background(commands: Any, common: argparse.ArgumentParser) -> argparse.A
         parents=[common],
         help="subtract the background of sky and telescope",
         description="Subtract the mean of background exposures, a scaled reference (WFSS), the best of several "
-        "templates (SOSS) or an image of your own; write <name>_bsub.fits (cubes: _bsubints) for every exposure, or "
-        "none if something fails.",
+        "templates (SOSS) or an image of your own; write <name>_bsub.fits (cubes: _bsubints) for every "
+        "exposure. Why an exposure fails is told at the end; the others are done.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,7 +71,7 @@ def add_background(commands: Any, common: argparse.ArgumentParser) -> argparse.A
     add("--scale", type=number, metavar="X", help="factor of --image (default 1)")
     add("--no-propagate", action="store_true", help="leave ERR as it is")
     add("--save-background", action="store_true", help=f"write the background too, <name>_{COMBINED}.fits")
-    command.set_defaults(parser=command)
+    add_each(command, Command("background", "exposure", _items, subtract_from_file, "inputs", FILES))
     return command
 
 
@@ -94,46 +94,44 @@ class Target(NamedTuple):
     catalog: Path | None = None
 
 
-def subtract_files(args: argparse.Namespace) -> tuple[list[tuple[str, int, float]], list[str]]:
-    """Subtract from every exposure, all products or none; gives name, bytes and seconds of each, and notes."""
-    from corontools.progress import progress
+def _items(args: argparse.Namespace) -> list[Item]:
+    from corontools.products import product_name
 
-    targets = [target for path in args.inputs for target in _targets(path, args.product)]
-    names = {target: _names(target.path, args) for target in targets}
-    written = [name for target in targets for name in names[target]]
-    twice = sorted({name for name in written if written.count(name) > 1})
-    if twice:
-        raise DataError(f"several exposures would give the product {twice[0]}; subtract them into different folders")
-    rows, told = [], []
-    model_for = _models(args)
-    may_lack = [name for each in names.values() for name in each[1:]]  # a fit that failed has no background
-    stage = staged(args.out, written, overwrite=args.overwrite, optional=may_lack)
-    with stage as part, progress(targets, "background", "file") as each:
-        for target in each:
-            made, notes = _subtracted(target, model_for, [part / name for name in names[target]], args)
-            rows += made
-            told += notes
-    return rows, told
+    items = []
+    for path in map(absolute, args.inputs):
+        try:
+            targets = _targets(path, args.product)
+        except DataError as error:  # of this association alone
+            items.append(Item(path.name, error, ()))
+        else:
+            items += [Item(product_name(one.path.name, "bsub"), one, _files(one)) for one in targets]
+    return items
 
 
-def _subtracted(
-    target: Target,
-    model_for: Callable[[Target, Exposure], BackgroundModel],
-    paths: list[Path],
-    args: argparse.Namespace,
-) -> tuple[list[tuple[str, int, float]], list[str]]:
-    """Subtract from one exposure and write its products."""
+def _files(target: Target) -> tuple[Path, ...]:
+    return (target.path, *target.backgrounds, *([] if target.catalog is None else [target.catalog]))
+
+
+def subtract_from_file(item: Item, shared: Shared) -> Made:
+    """Subtract from an exposure, all its products or none; its notes say what isn't as it should be."""
     from corontools.exposure import Exposure
 
-    start = time.perf_counter()
-    exposure = Exposure.read(target.path)
-    model = model_for(target, exposure)
-    made = [model.subtract_from(exposure, propagate=not args.no_propagate).save(paths[0])]
-    complete = model.status == "COMPLETE"
-    made += [model.save_background(path) for path in paths[1:] if complete]
-    took = (time.perf_counter() - start) / len(made)
-    notes = [f"{target.path.name}: {note}" for note in model.notes if complete]
-    return [(path.name, path.stat().st_size, took) for path in made], notes
+    if isinstance(item.data, DataError):
+        raise item.data
+    target, args = _with_catalog(item.data, shared.options), shared.options
+    names = _names(target.path, args)
+
+    def write(part: Path) -> list[str]:
+        exposure = Exposure.read(target.path)
+        model = _model(target, exposure, shared)
+        model.subtract_from(exposure, propagate=not args.no_propagate).save(part / names[0])
+        complete = model.status == "COMPLETE"
+        for name in names[1:] if complete else ():
+            model.save_background(part / name)
+        return [f"{target.path.name}: {note}" for note in model.notes if complete]
+
+    # a fit that failed has no background
+    return shared.recipe.make(item.title, _files(target), names, write, optional=names[1:])
 
 
 def _targets(path: Path, product: str | None) -> list[Target]:
@@ -157,43 +155,53 @@ def _names(path: Path, args: argparse.Namespace) -> list[str]:
     return [product_name(path.name, each) for each in (suffix, *([COMBINED] if args.save_background else []))]
 
 
-def _models(args: argparse.Namespace) -> Callable[[Target, Exposure], BackgroundModel]:
-    """The background for a target; the mean of the same exposures is made once."""
+def _model(target: Target, exposure: Exposure, shared: Shared) -> BackgroundModel:
+    """The background for a target."""
     from corontools.background import BackgroundModel
 
-    def given(*names: str) -> dict[str, Any]:
-        return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    args = shared.options
+    if args.image is not None:
+        return BackgroundModel.from_image(args.image, **_given(args, "scale"))
+    if args.templates is not None:
+        return BackgroundModel.from_templates(args.templates).fit(exposure, **_given(args, "source_percentile"))
+    if args.reference is not None:
+        reference = _masked(BackgroundModel.from_reference(args.reference), target, args)
+        return reference.fit(exposure, **_given(args, "outlier_percent", "rms_stop", "maxiter"))
+    paths = tuple(args.bkg or map(str, target.backgrounds))
+    if not paths:
+        raise DataError(
+            f"{target.path.name}: no background exposure is known; name some with --bkg or in an association, or "
+            "give --reference, --templates or --image"
+        )
+    return _mean(shared.recipe.run, paths, **_given(args, *WAYS["bkg"]))
 
-    @functools.cache
-    def mean(paths: tuple[str, ...]) -> BackgroundModel:
-        return BackgroundModel.from_exposures(list(paths), **given(*WAYS["bkg"]))
 
-    def model(target: Target, exposure: Exposure) -> BackgroundModel:
-        if args.image is not None:
-            return BackgroundModel.from_image(args.image, **given("scale"))
-        if args.templates is not None:
-            return BackgroundModel.from_templates(args.templates).fit(exposure, **given("source_percentile"))
-        if args.reference is not None:
-            reference = _masked(BackgroundModel.from_reference(args.reference), target, args)
-            return reference.fit(exposure, **given("outlier_percent", "rms_stop", "maxiter"))
-        paths = tuple(args.bkg or map(str, target.backgrounds))
-        if not paths:
-            raise DataError(
-                f"{target.path.name}: no background exposure is known; name some with --bkg or in an association, or "
-                "give --reference, --templates or --image"
-            )
-        return mean(paths)
+@functools.lru_cache(maxsize=1)
+def _mean(run: str, paths: tuple[str, ...], **options: Any) -> BackgroundModel:
+    """The mean of exposures, made once for the targets that follow each other."""
+    from corontools.background import BackgroundModel
 
-    return model
+    return BackgroundModel.from_exposures(list(paths), **options)
+
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def _with_catalog(target: Target, args: argparse.Namespace) -> Target:
+    """With the sources that its header names, where neither association nor options do."""
+    from corontools.background.association import catalog_of
+
+    if args.reference is None or args.mask is not None or args.catalog or target.catalog:
+        return target
+    return target._replace(catalog=catalog_of(target.path))
 
 
 def _masked(model: BackgroundModel, target: Target, args: argparse.Namespace) -> BackgroundModel:
     """The reference with the sources that were given."""
-    from corontools.background.association import catalog_of
-
     if args.mask is not None:
         return model.mask_sources(args.mask)
-    catalog = args.catalog or target.catalog or catalog_of(target.path)
+    catalog = args.catalog or target.catalog
     if catalog is None:
         raise DataError(
             f"{target.path.name}: a reference is fitted where there are no sources, and none are known; give --catalog "

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corontools.cli_each import Command, Item, Shared, absolute, add_each
+from corontools.manifest import Made
 from corontools.options import positive
 
 if TYPE_CHECKING:
     from corontools.calibrate import CalibratedImage, RefCat
     from corontools.exposure import Exposure
 
-__all__ = ["add_calibrate", "calibrate_file", "check_calibrate"]
+__all__ = ["add_calibrate", "calibrate_visit", "check_calibrate"]
 
+FILES = ("refcat", "photometry", "options", "weight", "mask")
 EXAMPLES = """examples:
   corontools calibrate visit.fits --refcat gaia.fits --band phot_g_mean -o out
   corontools calibrate snap1.fits snap2.fits --refcat refs.parquet --band r --options options.toml -o out
+  corontools calibrate visit*.fits --each --refcat gaia.fits --scheduler tcp://head:8786 -o out
   corontools calibrate image.fits --weight weight.fits --mask mask.fits --refcat gaia.fits --photometry ps1.fits -o out
 """
 
@@ -29,7 +32,7 @@ def add_calibrate(commands: Any, common: argparse.ArgumentParser) -> argparse.Ar
         parents=[common],
         help="calibrate a single frame: cosmic rays, PSF, astrometry, photometry",
         description="Repair cosmic rays, fit background, PSF, WCS and zero point, and write the frame in nJy with its "
-        "catalogues of stars; all products, or none if a step fails.",
+        "catalogues of stars; all products of a visit, or none if a step fails.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,41 +49,53 @@ def add_calibrate(commands: Any, common: argparse.ArgumentParser) -> argparse.Ar
     add("--gain", type=positive, metavar="E", help="electrons per count: variance from the counts, without --weight")
     add("--read-noise", type=positive, metavar="E", help="electrons, with --gain")
     add("--parquet", action="store_true", help="write the catalogues as Parquet too (pyarrow)")
-    command.set_defaults(parser=command)
+    add("--each", action="store_true", help="each FILE is a visit of its own, its products in a folder of its name")
+    add_each(command, Command("calibrate", "visit", _items, calibrate_visit, "files", FILES))
     return command
 
 
 def check_calibrate(args: argparse.Namespace) -> None:
     """What contradicts itself, or isn't enough."""
-    if len(args.files) > 2:
-        args.parser.error(f"a visit is one exposure or two snaps, found {len(args.files)} files; calibrate one by one")
+    if len(args.files) > 2 and not args.each:
+        args.parser.error(
+            f"a visit is one exposure or two snaps, found {len(args.files)} files; with --each every file is a visit"
+        )
     if args.weight and args.gain:
         args.parser.error("--weight is the inverse variance; --gain makes one from the counts")
     if args.read_noise and not args.gain:
         args.parser.error("--read-noise belongs to --gain")
 
 
-def calibrate_file(args: argparse.Namespace) -> tuple[list[tuple[str, int, float]], list[str]]:
-    """Calibrate a frame, all products or none; gives name, bytes and seconds of each, and what was found."""
+def _items(args: argparse.Namespace) -> list[Item]:
+    files = tuple(map(absolute, args.files))
+    if not args.each:
+        return [Item("calibrate", "", files)]
+    return [Item(stem, stem, (path,)) for path in files for stem in (path.name.split(".")[0],)]
+
+
+def calibrate_visit(item: Item, shared: Shared) -> Made:
+    """Calibrate a visit, all its products or none; its notes are what was found."""
     from corontools.calibrate import Steps, calibrate
     from corontools.calibrate.product import product_names
-    from corontools.folder import staged
 
+    args, folder = shared.options, item.data
     extra = ["calibrate.toml"] if args.write_options else []
-    steps = _steps(args)
-    with staged(args.out, [*product_names(parquet=args.parquet), *extra], overwrite=args.overwrite) as part:
-        start = time.perf_counter()
-        exposures = [_exposure(path, args) for path in args.files]
+
+    def write(part: Path) -> list[str]:
+        (part / folder).mkdir(exist_ok=True)
+        first, *second = (_exposure(path, args) for path in item.files)
         photometric = None if args.photometry is None else _refcat(args.photometry)
         made = calibrate(
-            exposures[0], _refcat(args.refcat), second=exposures[1] if len(exposures) > 1 else None,
-            photometry_refcat=photometric, steps=steps,
+            first, _refcat(args.refcat), second=second[0] if second else None, photometry_refcat=photometric,
+            steps=_steps(args),
         )  # fmt: skip
-        written = made.save(part, parquet=args.parquet)
-        written += [Steps.save(made.steps, part / name) for name in extra]
-        took = (time.perf_counter() - start) / len(written)
-        rows = [(path.name, path.stat().st_size, took) for path in written]
-    return rows, _told(made)
+        made.save(part / folder, parquet=args.parquet)
+        for name in extra:
+            Steps.save(made.steps, part / folder / name)
+        return [f"{folder}: {row}" if folder else row for row in _told(made)]
+
+    names = [str(Path(folder) / name) for name in (*product_names(parquet=args.parquet), *extra)]
+    return shared.recipe.make(item.title, item.files, names, write)
 
 
 def _told(made: CalibratedImage) -> list[str]:

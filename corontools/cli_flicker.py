@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corontools.errors import DataError
-from corontools.folder import staged
+from corontools.cli_each import Command, Item, Shared, absolute, add_each
+from corontools.manifest import Made
 from corontools.options import count, sigma
 
 if TYPE_CHECKING:
     from corontools.flicker import FlickerCleaner
 
-__all__ = ["add_flicker", "check_flicker", "clean_files"]
+__all__ = ["add_flicker", "check_flicker", "clean_file"]
 
 # how stripes run -> axis of numpy along which they do
 STRIPES = {"rows": 1, "columns": 0}
@@ -34,7 +33,7 @@ def add_flicker(commands: Any, common: argparse.ArgumentParser) -> argparse.Argu
         parents=[common],
         help="remove 1/f noise from ramps or rates",
         description="Mask the scene, fit the stripes that flicker noise leaves and subtract them, file by file; write "
-        "<name>_clean_flicker_noise.fits for every file, or none if something fails.",
+        "<name>_clean_flicker_noise.fits for every file. Why a file fails is told at the end; the others are done.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,7 +68,7 @@ def add_flicker(commands: Any, common: argparse.ArgumentParser) -> argparse.Argu
         metavar="WHAT",
         help="write as well: " + ", ".join(EXTRAS),
     )
-    command.set_defaults(parser=command)
+    add_each(command, Command("flicker", "file", _items, clean_file, "files", ("mask", "flat", "science")))
     return command
 
 
@@ -83,33 +82,28 @@ def check_flicker(args: argparse.Namespace) -> None:
         args.parser.error("--box belongs to --background model")
 
 
-def clean_files(args: argparse.Namespace) -> tuple[list[tuple[str, int, float]], list[str]]:
-    """Clean every file, all products or none; gives name, bytes and seconds of each, and what was left unchanged."""
+def _items(args: argparse.Namespace) -> list[Item]:
     from corontools.flicker.product import SUFFIX
     from corontools.products import product_name
-    from corontools.progress import progress
 
-    names = [product_name(path.name, suffix) for path in args.files for suffix in (SUFFIX, *_extras(args))]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"several files would give the product {twice[0]}; clean them into different folders")
-    rows, told = [], []
-    with staged(args.out, names, overwrite=args.overwrite) as part, progress(args.files, "flicker", "file") as files:
-        for path in files:
-            start = time.perf_counter()
-            cleaner = _cleaner(path, args)
-            written = [cleaner.save(part / product_name(path.name, SUFFIX))]
-            for what, suffix in zip(dict.fromkeys(args.save), _extras(args), strict=True):
-                written.append(getattr(cleaner, f"save_{what}")(part / product_name(path.name, suffix)))
-            took = (time.perf_counter() - start) / len(written)
-            rows += [(product.name, product.stat().st_size, took) for product in written]
-            told += [f"{path.name}: {note}" for note in cleaner.notes]
-    return rows, told
+    return [Item(product_name(path.name, SUFFIX), path, (path,)) for path in map(absolute, args.files)]
 
 
-def _extras(args: argparse.Namespace) -> list[str]:
-    """Suffixes of the products that were asked for besides."""
-    return [EXTRAS[what] for what in dict.fromkeys(args.save)]
+def clean_file(item: Item, shared: Shared) -> Made:
+    """Clean a file, all its products or none; its notes say what was left unchanged."""
+    from corontools.products import product_name
+
+    path, args = item.data, shared.options
+    extras = {what: product_name(path.name, EXTRAS[what]) for what in dict.fromkeys(args.save)}
+
+    def write(part: Path) -> list[str]:
+        cleaner = _cleaner(path, args)
+        cleaner.save(part / item.title)
+        for what, name in extras.items():
+            getattr(cleaner, f"save_{what}")(part / name)
+        return [f"{path.name}: {note}" for note in cleaner.notes]
+
+    return shared.recipe.make(item.title, item.files, [item.title, *extras.values()], write)
 
 
 def _cleaner(path: Path, args: argparse.Namespace) -> FlickerCleaner:

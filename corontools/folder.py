@@ -1,26 +1,41 @@
-"""Products of one run: all of them appear in the output folder, or none."""
+"""Products of one run: all of them appear in the output folder, or none; and one run on a folder at a time."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import tempfile
+import time
+import uuid
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from corontools.errors import DataError
 
-__all__ = ["removed_on_failure", "staged"]
+__all__ = ["KEPT", "PARTS", "holder", "locked", "removed_on_failure", "staged"]
+
+# sub-folder of an output folder: what was made of what, and who is at work
+KEPT = ".corontools"
+LOCK, HOLDER, PARTS = "lock", "holder", "parts"
 
 
 @contextmanager
 def staged(
-    folder: str | os.PathLike[str], names: Sequence[str], *, overwrite: bool = False, optional: Collection[str] = ()
+    folder: str | os.PathLike[str],
+    names: Sequence[str],
+    *,
+    overwrite: bool = False,
+    optional: Collection[str] = (),
+    parts: Path | None = None,
 ) -> Iterator[Path]:
     """A folder whose files come into `folder` all together when the work is done, and never if it fails.
 
-    Each of the names has to be there then, but for those in `optional`.
+    Each of the names has to be there then, but for those in `optional`; names may have sub-folders. It is made in
+    `folder`, or in `parts` on the same disk.
 
     Raises
     ------
@@ -41,11 +56,79 @@ def staged(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"folder {folder} can't be made: {error.strerror}; name another") from error
-        with tempfile.TemporaryDirectory(prefix=".corontools-", dir=folder) as part:
+        with tempfile.TemporaryDirectory(prefix=".corontools-", dir=parts or folder) as part:
             yield Path(part)
             for name in names:
                 if name not in optional or (Path(part) / name).exists():
+                    (folder / name).parent.mkdir(exist_ok=True)
                     (Path(part) / name).replace(folder / name)
+
+
+@contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[str]:
+    """Hold an output folder, which is made if need be, against other runs; gives a name for this one.
+
+    The lock is the operating system's, so a process that is killed leaves none. What such a run left in the making is
+    removed, and so is a folder that was made for nothing.
+
+    Raises
+    ------
+    DataError
+        If another run holds the folder, or it can't be written to.
+    """
+    from filelock import FileLock, Timeout
+
+    folder, run = Path(folder), uuid.uuid4().hex
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file, not a folder; name another")
+    new, hidden = not folder.exists(), folder / KEPT
+    try:
+        hidden.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(hidden / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(
+            f"{folder} is in use {_by(holder(folder))}; wait for its end, or name another folder"
+        ) from error
+    except OSError as error:
+        raise DataError(f"folder {folder} can't be written to: {error.strerror}; name another") from error
+    try:
+        shutil.rmtree(hidden / PARTS, ignore_errors=True)
+        (hidden / PARTS).mkdir()
+        me = {"run": run, "host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        (hidden / HOLDER).write_text(json.dumps(me), encoding="utf-8")
+        yield run
+    finally:
+        _left(folder, new)
+        lock.release()
+
+
+def holder(folder: Path) -> dict[str, Any]:
+    """Run, host, process and begin of the run that holds a folder, or was killed while it did; empty without one."""
+    try:
+        found = json.loads((folder / KEPT / HOLDER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or one that is being written
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _by(who: dict[str, Any]) -> str:
+    words = [
+        f"{what} {who[key]}" for what, key in (("on", "host"), ("process", "pid"), ("since", "since")) if key in who
+    ]
+    return f"by another run ({', '.join(words)})" if words else "by another run"
+
+
+def _left(folder: Path, new: bool) -> None:
+    """Remove what a run needed for itself; all of it, where nothing was made."""
+    hidden = folder / KEPT
+    (hidden / HOLDER).unlink(missing_ok=True)
+    shutil.rmtree(hidden / PARTS, ignore_errors=True)
+    if not any(hidden.glob("*.json")):
+        shutil.rmtree(hidden, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
 
 
 @contextmanager

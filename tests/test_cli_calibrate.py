@@ -49,7 +49,8 @@ def run(folder, tmp_path, capsys):
 def test_products_are_those_of_a_script(run, folder, field, tmp_path):
     status, out, notes = run("--band", "r", "--write-options")
     assert status == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*product_names(), "calibrate.toml"])
+    written = {path.name for path in (tmp_path / "out").glob("[!.]*")}
+    assert written == {*product_names(), "calibrate.toml"}
     wanted = calibrate(
         folder / "snap1.fits", folder / "refs.ecsv", second=folder / "snap2.fits", steps={"photometry": {"band": "r"}}
     )
@@ -96,6 +97,18 @@ def test_three_files_are_no_visit(run):
     status, _, err = run(files=["snap1.fits", "snap2.fits", "image.fits"])
     assert status == 2
     assert "one exposure or two snaps" in err[-1]
+
+
+def test_each_file_may_be_a_visit_of_its_own(run, tmp_path):
+    files = ("snap1.fits", "image.fits", "snap2.fits")
+    status, _, err = run("--band", "r", "--each", files=files)
+    assert status == 1
+    assert "image: " in err[-2]
+    assert "a variance is needed" in err[-2]
+    assert "1 of 3 failed, the rest is done" in err[-1]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["snap1", "snap2"]
+    for folder in ("snap1", "snap2"):
+        assert sorted(path.name for path in (tmp_path / "out" / folder).iterdir()) == sorted(product_names())
 
 
 def test_a_step_that_fails_is_one_line_and_leaves_no_folder(run, tmp_path):

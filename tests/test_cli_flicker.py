@@ -44,7 +44,7 @@ def test_several_files_are_cleaned_as_in_a_script(run, files, tmp_path):
         np.testing.assert_array_equal(made.data, FlickerCleaner(Exposure.read(path)).cleaned.data)
         assert fits.getval(tmp_path / "out" / name, "S_CLNFNS") == "COMPLETE"
         assert name in out
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert len(list((tmp_path / "out").glob("[!.]*"))) == 2
 
 
 def test_options_are_the_verbs_of_the_chain(run, files, tmp_path):
@@ -55,7 +55,7 @@ def test_options_are_the_verbs_of_the_chain(run, files, tmp_path):
         inputs=files[:1],
     )  # fmt: skip
     assert status == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
         "jw1_nrcalong_clean_flicker_noise.fits", "jw1_nrcalong_flicker_bkg.fits", "jw1_nrcalong_flicker_noise.fits",
         "jw1_nrcalong_mask.fits",
     ]  # fmt: skip
@@ -95,12 +95,38 @@ def test_contradictions_are_wrong_usage(run, options, message):
     assert message in err[-1]
 
 
-def test_if_one_file_fails_nothing_is_written(run, files, tmp_path):
+def test_if_one_file_fails_the_others_are_done(run, files, tmp_path):
     bad = tmp_path / "bad_rate.fits"
     bad.write_text("no FITS")
-    status, _, err = run(inputs=(*files, bad))
+    status, out, err = run(inputs=(files[0], bad, files[1]))
     assert status == 1
-    assert "can't be read as FITS" in err[-1]
+    assert "bad_clean_flicker_noise.fits: " in err[-2]
+    assert "can't be read as FITS" in err[-2]
+    assert err[-1].startswith("corontools: error: 1 of 3 failed, the rest is done")
+    made = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.fits")}
+    assert set(made) == {"jw1_nrcalong_clean_flicker_noise.fits", "jw2_nrcalong_clean_flicker_noise.fits"}
+    assert all(name in out for name in made)
+    bad.write_bytes(files[0].read_bytes())
+    status, out, err = run(inputs=(files[0], bad, files[1]))
+    assert (status, err) == (0, ["note: 2 of 3 files were made before, whole, and are kept"])
+    assert len(list((tmp_path / "out").glob("*.fits"))) == 3
+    assert all((tmp_path / "out" / name).read_bytes() == made[name] for name in made)
+
+
+def test_the_first_failure_ends_the_run_if_asked_to(run, files, tmp_path):
+    bad = tmp_path / "bad_rate.fits"
+    bad.write_text("no FITS")
+    status, _, err = run("--fail-fast", inputs=(files[0], bad, files[1]))
+    assert (status, len(err)) == (1, 1)
+    assert "can't be read as FITS" in err[0]
+    assert [path.name for path in (tmp_path / "out").glob("*.fits")] == ["jw1_nrcalong_clean_flicker_noise.fits"]
+
+
+def test_a_failure_of_all_leaves_no_folder(run, tmp_path):
+    bad = tmp_path / "bad_rate.fits"
+    bad.write_text("no FITS")
+    status, _, err = run(inputs=[bad])
+    assert (status, len(err)) == (1, 1)
     assert not (tmp_path / "out").exists()
 
 
@@ -108,14 +134,32 @@ def test_two_files_of_one_name_are_refused(run, files, tmp_path):
     twin = Exposure.read(files[0]).save(tmp_path / "jw1_nrcalong_rateints.fits")
     status, _, err = run(inputs=(files[0], twin))
     assert status == 1
-    assert "several files would give the product jw1_nrcalong_clean_flicker_noise.fits" in err[-1]
+    assert "several files would give jw1_nrcalong_clean_flicker_noise.fits" in err[-1]
 
 
-def test_products_that_are_there_are_kept(run):
+def test_what_is_there_and_whole_is_kept(run, files, tmp_path):
     assert run()[0] == 0
+    products = sorted((tmp_path / "out").glob("*.fits"))
+    before = [path.stat().st_ino for path in products]
     status, _, err = run()
+    assert (status, err) == (0, ["note: 2 of 2 files were made before, whole, and are kept"])
+    assert [path.stat().st_ino for path in products] == before
+    status, _, err = run("--noise", "fft")
+    assert status == 1
+    assert "made with other options; choose another folder, or --overwrite" in err[0]
+    assert [path.stat().st_ino for path in products] == before
+    assert run("--noise", "fft", "--overwrite")[::2] == (0, [])
+    assert [path.stat().st_ino for path in products] != before
+
+
+def test_what_is_not_ours_is_kept(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    product = tmp_path / "out" / "jw1_nrcalong_clean_flicker_noise.fits"
+    product.write_text("precious")
+    status, _, err = run("--fail-fast")
     assert status == 1
     assert "already" in err[-1]
+    assert product.read_text() == "precious"
     assert run("--overwrite")[0] == 0
 
 

@@ -12,13 +12,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "corontools"
 LEVELS = (
     ("errors", "folder", "progress", "options", "arrays", "display"),
+    ("jobs", "cluster", "manifest"),
     ("meta", "dq"),
     ("exposure", "fits", "products", "association"),
     ("result",),
     ("background", "flicker", "calibrate"),
     ("warp",),
     ("coron",),
-    ("simulate", "cli", "cli_background", "cli_calibrate", "cli_flicker"),
+    ("simulate", "cli", "cli_background", "cli_calibrate", "cli_coron3", "cli_each", "cli_flicker", "cli_warp"),
     ("widgets",),
 )
 RANK = {name: rank for rank, names in enumerate(LEVELS) for name in names}

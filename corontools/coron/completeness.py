@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import special
 
+from corontools import jobs
 from corontools.arrays.radial import ring_index, student_factor
 from corontools.coron.source import Source
 from corontools.coron.zones import Zones
 from corontools.errors import DataError
 from corontools.meta import Meta
-from corontools.progress import progress
 from corontools.result import Result, call
 
 if TYPE_CHECKING:
@@ -201,13 +202,8 @@ def false_alarms(
 ) -> FalseAlarms:
     """See `AlignedRefs.false_alarms`."""
     levels = np.asarray(thresholds, np.float64)
-    rates = []
-    for j in progress(range(aligned.n_ref), "false alarms", "reference"):
-        left = aligned.as_science(j)
-        count = min(modes, left.n_ref)
-        snr = left.klip(count, zones=zones).detection_map(psf, modes=[count]).snr
-        known = snr[np.isfinite(snr)]
-        rates.append([float(np.mean(known > level)) for level in levels])
+    rate = partial(_alarms, modes=modes, psf=psf, zones=zones, levels=levels)
+    rates = jobs.run(rate, range(aligned.n_ref), name="false alarms", unit="reference", shared=aligned, fail_fast=True)
     step = "." + call(type(aligned).false_alarms, aligned, modes, psf=psf, zones=zones, thresholds=list(thresholds))
     return FalseAlarms(
         threshold=levels,
@@ -216,3 +212,14 @@ def false_alarms(
         meta=aligned.target.meta,
         history=(*aligned.history, step),
     )
+
+
+def _alarms(
+    j: int, aligned: AlignedRefs, *, modes: int, psf: Any, zones: Literal["shared", "full"] | Zones, levels: np.ndarray
+) -> list[float]:
+    """Share of the pixels above each level where reference j is taken as science."""
+    left = aligned.as_science(j)
+    count = min(modes, left.n_ref)
+    snr = left.klip(count, zones=zones).detection_map(psf, modes=[count]).snr
+    known = snr[np.isfinite(snr)]
+    return [float(np.mean(known > level)) for level in levels]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from corontools import jobs
 from corontools.arrays.apertures import aperture_snr, peak_near
 from corontools.arrays.radial import radii
-from corontools.coron.combined import CombinedImage
-from corontools.coron.source import MASKED, several
+from corontools.coron.combined import CombinedImage, combine
+from corontools.coron.source import MASKED, Source, several
 from corontools.errors import DataError
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-__all__ = ["Planted", "Recovered", "masked", "place", "recover", "recovered"]
+    from corontools.coron.klip import KlipResult
+
+__all__ = ["Planted", "Recovered", "injection_grid", "masked", "place", "recover", "recovered"]
 
 # FWHM about the known place in which the peak is looked for
 REACH = 1.5
@@ -131,6 +136,55 @@ def recovered(combined: CombinedImage, sep: float | Sequence[float], pa: float |
     columns |= {"found_sep": [one.sep for one in found] * u.arcsec, "found_pa": [one.pa for one in found] * u.deg}
     columns["offset"] = [one.offset for one in found] * u.pix
     return QTable(columns | {name: [getattr(one, name) for one in found] for name in ("snr", "false_alarm")})
+
+
+def injection_grid(
+    results: Sequence[KlipResult],
+    flux: Sequence[float],
+    *,
+    sep: Sequence[float],
+    pa: Sequence[float],
+    psf: Source | np.ndarray | None = None,
+) -> QTable:
+    """Sources of every flux, separation and angle, each put in alone, subtracted, combined and looked for.
+
+    Each is a task of its own on the workers of a Dask client, where there is one.
+
+    Parameters
+    ----------
+    results : sequence of KlipResult
+        One for each science exposure, as `combine` takes them.
+    flux, sep, pa : sequence of float
+        See `KlipResult.inject`; arcsec and degrees.
+    psf : Source or ndarray, optional
+
+    Returns
+    -------
+    QTable
+        Columns flux and those of `CombinedImage.recover`, a row for each source: angles within separations
+        within fluxes.
+
+    Raises
+    ------
+    DataError
+        What `inject` and `recover` raise.
+    """
+    from astropy.table import vstack
+
+    places = list(itertools.product(flux, sep, pa))
+    found = jobs.run(
+        partial(_injected, psf=psf), places, name="injections", unit="source", shared=tuple(results), fail_fast=True
+    )
+    table = vstack(found)
+    table.add_column([one[0] for one in places], name="flux", index=0)
+    return table
+
+
+def _injected(
+    place: tuple[float, float, float], results: Sequence[KlipResult], *, psf: Source | np.ndarray | None
+) -> QTable:
+    flux, sep, pa = place
+    return recovered(combine([one.inject(flux, sep=sep, pa=pa, psf=psf) for one in results]), sep, pa)
 
 
 def _one(combined: CombinedImage, companion: Planted, image: np.ndarray) -> Recovered:

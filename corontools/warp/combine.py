@@ -46,7 +46,7 @@ def combined(
     gathered, layers, names, frames = Gathered(rule), [], [], []
     streams = rule.statistic == "mean" and reject is None
     given_frames = _matched(warps, matched) if reject is not None else None
-    with progress(warps, "coadd", "warp") as each:  # type: ignore[arg-type]
+    with progress(warps, "coadd", "warp") as each:
         for k, given in enumerate(each):
             names.append(Named(given))
             warp = opened(given)

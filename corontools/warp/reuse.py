@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from corontools import jobs
 from corontools.calibrate.background import BackgroundList
 from corontools.calibrate.planes import Plane
 from corontools.calibrate.product import VisitOutline
@@ -20,7 +21,6 @@ from corontools.calibrate.psf import PSF
 from corontools.calibrate.visit import VisitImage
 from corontools.errors import DataError
 from corontools.folder import staged
-from corontools.progress import progress
 from corontools.warp.corrections import Corrections
 from corontools.warp.match import FourierMatcher, PSFMatcher
 from corontools.warp.merge import Visit, opened
@@ -104,6 +104,8 @@ def make_warps(
 ) -> list[Path]:
     """Warp exposures visit by visit, each written as soon as it is done; one visit is in memory at a time.
 
+    With a Dask client visits are warped by its workers, which write the files; give paths then.
+
     Parameters
     ----------
     exposures : iterable of VisitImage, CalibratedImage or path
@@ -132,8 +134,10 @@ def make_warps(
     ------
     FileExistsError
         If one is there already and neither `reuse` nor `overwrite` is set.
+    ItemsError
+        If some visits failed, once the others are done.
     DataError
-        If there are no exposures, or those of a visit don't belong together.
+        If there are no exposures, or those of the only visit don't belong together.
     """
     groups = _by_visit(exposures)
     if not groups:
@@ -144,10 +148,14 @@ def make_warps(
         text = f"none of the exposures is on patch {patch.name} of tract {patch.tract.number}; no warp is made"
         warnings.warn(text, stacklevel=2)
     job = _Job(patch, Path(folder), types or WarpTypes(), _warper(kernel), corrections or Corrections(), coadd, empty)
-    made: list[Path] = []
-    for group in progress(list(groups.values()), "warp", "visit"):
-        made += job.run(group, reuse=reuse, overwrite=overwrite)
-    return made
+    made = jobs.run(_warped, list(groups.values()), name="warp", unit="visit", shared=(job, reuse, overwrite))
+    return [path for paths in made for path in paths]
+
+
+def _warped(group: Sequence[Visit], how: tuple[_Job, bool, bool]) -> list[Path]:
+    """The warps of one visit; a function of the module, for workers load it by its name."""
+    job, reuse, overwrite = how
+    return job.run(group, reuse=reuse, overwrite=overwrite)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy import units as u
 
 from corontools import DataError, Exposure, Meta
-from corontools.coron.combined import CombinedImage
-from corontools.coron.recovery import masked, place, recover
+from corontools.coron.combined import CombinedImage, combine
+from corontools.coron.recovery import injection_grid, masked, place, recover
 from corontools.simulate import Companion
 
 SCALE, SHAPE, STAR = 0.0626, (121, 121), (60.0, 60.0)
@@ -88,3 +89,13 @@ def test_sources_are_recovered_by_their_places_as_a_table():
     assert table["offset"].to_value("pix").max() < 0.2
     with pytest.raises(DataError, match="sep x 2, pa x 3"):
         made(KNOWN).recover(sep=[1.0, 2.0], pa=[1.0, 2.0, 3.0])
+
+
+def test_a_grid_of_injections_is_that_of_each_alone(tiny_run):
+    found = injection_grid(tiny_run.klips, [30.0, 90.0], sep=[0.5, 0.7], pa=[80.0, 200.0])
+    assert found["flux"].tolist() == [30.0] * 4 + [90.0] * 4
+    assert found["sep"].value.tolist() == [0.5, 0.5, 0.7, 0.7] * 2
+    one = combine([klip.inject(90.0, sep=0.7, pa=80.0) for klip in tiny_run.klips]).recover(sep=0.7, pa=80.0)[0]
+    for name in one.colnames:  # in a copy of the results sums run in another order
+        np.testing.assert_allclose(u.Quantity(found[6][name]).value, u.Quantity(one[name]).value, rtol=1e-9, atol=1e-12)
+    assert found["snr"][6] > found["snr"][2]
