@@ -10,11 +10,11 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from corontools.calibrate.background import BackgroundList
+from corontools.calibrate.background import STYLES, BackgroundEntry, BackgroundList
 from corontools.calibrate.masked import MaskedImage
-from corontools.calibrate.planes import Plane
 from corontools.calibrate.psf import PSF, GaussianPSF, PixelPSF
 from corontools.calibrate.visit import VisitImage
+from corontools.calibrate.visit_file import frame_hdus
 from corontools.errors import DataError
 from corontools.folder import staged
 from corontools.meta import Meta
@@ -38,6 +38,8 @@ IMAGE, STARS = "preliminary_visit_image", "single_visit_star_unstandardized"
 PSF_STARS, FOOTPRINTS = "single_visit_psf_star", "single_visit_psf_star_footprints"
 BACKGROUND, CALIBRATION = "preliminary_visit_image_background", "initial_photoCalib_detector"
 ASTROMETRY, PHOTOMETRY = "initial_astrometry_match_detector", "initial_photometry_match_detector"
+# greatest side of the stamp of a PSF, px
+STAMP = 2047
 # catalogues, which can be had as Parquet too
 TABLES = (STARS, PSF_STARS, CALIBRATION, ASTROMETRY, PHOTOMETRY)
 
@@ -103,16 +105,20 @@ def read_visit_image(path: str | os.PathLike[str]) -> VisitImage:
     DataError
         If the file can't be read, or lacks an extension.
     """
+    from corontools.fits import reading
     from corontools.products import celestial_wcs
 
     found = _extensions(path)
     image = found["IMAGE"]
+    with reading(path, "FITS"):
+        psf = psf_from_hdu(found["PSF"])
+        summary = Table.read(path, hdu="SUMMARY") if "SUMMARY" in found else None
     return VisitImage(
         frame=MaskedImage(*(np.asarray(found[name].data) for name in ("IMAGE", "MASK", "VARIANCE"))),
         wcs=celestial_wcs(image.header),
-        psf=psf_from_hdu(found["PSF"]),
+        psf=psf,
         meta=Meta.from_headers(found["PRIMARY"].header, image.header).with_(filename=Path(path).name),
-        summary=Table.read(path, hdu="SUMMARY"),
+        summary=summary,
         background=_beside(Path(path)),
         source=f"read_visit_image({str(path)!r})",
     )
@@ -123,7 +129,7 @@ def _extensions(path: str | os.PathLike[str]) -> dict[str, Any]:
     from corontools import fits as files
 
     found = {hdu.name: hdu for hdu in files.read(path)}
-    lost = [name for name in ("IMAGE", "MASK", "VARIANCE", "PSF", "SUMMARY") if name not in found]
+    lost = [name for name in ("IMAGE", "MASK", "VARIANCE", "PSF") if name not in found]
     if lost:
         raise DataError(f"{path} is no {IMAGE}: it has no extension {', '.join(lost)}; it has {', '.join(found)}")
     return found
@@ -131,11 +137,29 @@ def _extensions(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _beside(path: Path) -> BackgroundList | None:
     """The background in the file that `save_all` writes beside the image."""
+    from corontools import fits as files
+
     other = path.with_name(f"{BACKGROUND}.fits")
     if path.stem != IMAGE or not other.exists():
         return None
-    with fits.open(other) as hdus:
-        return BackgroundList.from_hdus(hdus)
+    files.read(other)  # tells of files that are cut short or no FITS
+    with files.reading(other, "FITS"), fits.open(other, memmap=False) as hdus:
+        found = BackgroundList.from_hdus(hdus)
+        for entry in found:
+            _check_bins(entry, other)
+    return found
+
+
+def _check_bins(entry: BackgroundEntry, path: Path) -> None:
+    """The levels are those of bins of the image, and determine what is put through them."""
+    size = max(entry.bin_size, 1)
+    bins = tuple(-(-n // size) for n in entry.shape)
+    fitted = entry.style in STYLES and entry.bin_size > 0 and 0 <= entry.order <= max(bins)
+    if entry.levels.shape != bins or entry.errors.shape != bins or not fitted:
+        raise DataError(
+            f"{path} holds a background of {entry.levels.shape} bins, which isn't one of {entry.shape} px; "
+            "make it again"
+        )
 
 
 def _tables(calibrated: CalibratedImage) -> dict[str, Table]:
@@ -150,19 +174,12 @@ def _tables(calibrated: CalibratedImage) -> dict[str, Table]:
 def _image(calibrated: CalibratedImage) -> fits.HDUList:
     made = calibrated.image
     primary, science = headers(made)
-    frame = calibrated.calibrated_frame
     for key, (value, comment) in _cards(calibrated).items():
         primary[key] = (value, comment)
     for line in history_cards(calibrated.history):
         primary.add_history(line)
-    mask = fits.ImageHDU(np.asarray(frame.mask), name="MASK")
-    for plane in Plane:
-        mask.header[f"HIERARCH MP_{plane.name}"] = (plane.value.bit_length() - 1, "bit of this plane")
-    variance = fits.ImageHDU(np.asarray(frame.variance), name="VARIANCE")
-    variance.header["BUNIT"] = "nJy2"
-    image = fits.ImageHDU(np.asarray(frame.image), header=science, name="IMAGE")
-    summary = fits.BinTableHDU(calibrated.summary.table, name="SUMMARY")
-    return fits.HDUList([fits.PrimaryHDU(header=primary), image, mask, variance, psf_to_hdu(calibrated.psf), summary])
+    parts = frame_hdus(calibrated.calibrated_frame, calibrated.psf, science, calibrated.summary.table)
+    return fits.HDUList([fits.PrimaryHDU(header=primary), *parts])
 
 
 def _cards(calibrated: CalibratedImage) -> dict[str, tuple[Any, str]]:
@@ -199,10 +216,19 @@ def psf_to_hdu(psf: PSF) -> fits.ImageHDU:
 
 
 def psf_from_hdu(hdu: Any) -> PSF:
-    """The PSF that `psf_to_hdu` wrote."""
+    """The PSF that `psf_to_hdu` wrote.
+
+    Raises
+    ------
+    DataError
+        If its stamps are larger than any image of a star.
+    """
     header = hdu.header
     if header["PSFMODEL"] == "gaussian":
-        return GaussianPSF(float(np.asarray(hdu.data)[0, 0]), int(header["PSFSIZE"]))
+        psf = GaussianPSF(float(np.asarray(hdu.data)[0, 0]), int(header["PSFSIZE"]))
+        if psf.size > STAMP:
+            raise DataError(f"a PSF is at most {STAMP} px wide, found PSFSIZE = {psf.size}")
+        return psf
     shape = (int(header["IMAGE_NY"]), int(header["IMAGE_NX"]))
     stretch = tuple(float(header[key]) for key in sorted(header["STRTCH*"]))
     return PixelPSF(np.asarray(hdu.data, np.float64), shape, int(header["PSFSTEP"]), stretch)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,6 +111,22 @@ class VisitImage:
             If it has several images, no errors, or no good pixel.
         """
         return cls(MaskedImage.from_exposure(exposure), exposure.wcs, psf, exposure.meta, **names)
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write it in nJy as a `preliminary_visit_image`, which `read_visit_image` and the command line read.
+
+        The background that was subtracted isn't kept.
+
+        Raises
+        ------
+        FileExistsError
+            If the file is there and `overwrite` is False.
+        DataError
+            If the PSF is of a kind that can't be written; `PixelPSF.sampled` makes one that can.
+        """
+        from corontools.calibrate.visit_file import save_visit
+
+        return save_visit(self, path, overwrite=overwrite)
 
     def with_(self, **changes: Any) -> VisitImage:
         """Copy with the named attributes changed."""

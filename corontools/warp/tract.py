@@ -133,7 +133,8 @@ class Tract:
         DataError
             If the WCS isn't a TAN or STG projection of ICRS without distortion.
         """
-        kinds = [str(kind) for kind in wcs.wcs.ctype]
+        header = wcs.to_header(relax=True)  # of a TPV projection wcs.wcs.ctype tells TAN
+        kinds = [str(header.get(f"CTYPE{axis}", "")) for axis in (1, 2)]
         projection = kinds[0][-3:]
         plain = wcs.sip is None and wcs.cpdis1 is None and kinds == [f"RA---{projection}", f"DEC--{projection}"]
         if not plain or projection not in PROJECTIONS:

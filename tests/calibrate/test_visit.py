@@ -6,6 +6,7 @@ import pytest
 from corontools import DataError, Exposure, Meta
 from corontools.calibrate import MaskedImage, Plane
 from corontools.calibrate.background import BackgroundEntry, BackgroundList
+from corontools.calibrate.product import read_visit_image
 from corontools.calibrate.psf import GaussianPSF
 from corontools.calibrate.visit import VisitImage
 
@@ -84,3 +85,19 @@ def test_code_tells_the_file_or_the_pixels(visit):
     assert visit.with_(source="read_visit_image('a.fits')").code == "read_visit_image('a.fits')"
     assert visit.code.startswith("visit_image('visit 7 detector 2: 12x10 100% 0 ")
     assert repr(visit) == "<VisitImage 7, detector 2, r, 10 x 12 px>"
+
+
+def test_a_frame_made_elsewhere_is_written_and_read(tmp_path):
+    from corontools.simulate import star_visits
+
+    (first, *_) = star_visits((3.6, 4.0), shape=150, trailed=0).visits
+    path = first.save(tmp_path / "visit.fits")
+    again, expected = read_visit_image(path), first.calibrated()
+    for name in ("image", "mask", "variance"):
+        np.testing.assert_array_equal(getattr(again.frame, name), getattr(expected.frame, name))
+    assert (again.visit, again.detector, again.filter, again.summary) == (101, "1", "r", None)
+    sky = again.wcs.all_pix2world([3.0, 140.0], [7.0, 100.0], 0)
+    np.testing.assert_allclose(sky, first.wcs.all_pix2world([3.0, 140.0], [7.0, 100.0], 0), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(again.psf.images([70.3], [9.1]), first.psf.images([70.3], [9.1]), atol=1e-9)
+    with pytest.raises(FileExistsError):
+        first.save(path)
