@@ -29,7 +29,8 @@ def progress(items: Iterable[Any], name: str, unit: str, *, total: int | None = 
     total = len(items) if total is None and isinstance(items, Sized) else total
     if stop is not None:
         return tqdm(_until(stop, items), total=total, disable=True)
-    return tqdm(items, desc=name, unit=unit, total=total, delay=1.0, leave=False, disable=total == 1)
+    alone = {"disable": True} if total == 1 else {}  # else whoever runs it may have chosen to show none
+    return tqdm(items, desc=name, unit=unit, total=total, delay=1.0, leave=False, **alone)
 
 
 @contextmanager
