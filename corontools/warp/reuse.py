@@ -16,11 +16,10 @@ import numpy as np
 from corontools import jobs
 from corontools.calibrate.background import BackgroundList
 from corontools.calibrate.planes import Plane
-from corontools.calibrate.product import VisitOutline
 from corontools.calibrate.psf import PSF
 from corontools.calibrate.visit import VisitImage
 from corontools.errors import DataError
-from corontools.folder import staged
+from corontools.folder import KEPT, PARTS, locked, staged
 from corontools.warp.corrections import Corrections
 from corontools.warp.match import FourierMatcher, PSFMatcher
 from corontools.warp.merge import Visit, opened
@@ -91,7 +90,7 @@ class WarpTypes:
 
 def make_warps(
     exposures: Iterable[Visit],
-    patch: Patch,
+    patch: Patch | Sequence[Patch],
     folder: str | os.PathLike[str],
     *,
     types: WarpTypes | None = None,
@@ -104,13 +103,15 @@ def make_warps(
 ) -> list[Path]:
     """Warp exposures visit by visit, each written as soon as it is done; one visit is in memory at a time.
 
-    With a Dask client visits are warped by its workers, which write the files; give paths then.
+    With a Dask client visits are warped by its workers, which write the files; give paths then. One run at a time can
+    have the folder; what a killed one left in the making is removed.
 
     Parameters
     ----------
     exposures : iterable of VisitImage, CalibratedImage or path
         Of any visits, in any order.
-    patch : Patch
+    patch : Patch or sequence of Patch
+        Each visit is warped onto every patch that it may reach, and no other.
     folder : path
         Made if need be.
     types : WarpTypes, optional
@@ -128,7 +129,7 @@ def make_warps(
     Returns
     -------
     list of Path
-        Of the warps, in the order of the visits, and of their kinds; visits that aren't on the patch have none.
+        Of the warps, in the order of patches, visits and kinds; visits that aren't on a patch have none.
 
     Raises
     ------
@@ -142,27 +143,34 @@ def make_warps(
     groups = _by_visit(exposures)
     if not groups:
         raise DataError("there are no exposures to warp")
-    if not empty:
-        groups = {visit: chosen for visit, group in groups.items() if (chosen := select_exposures(group, patch))}
-    if not groups:
-        text = f"none of the exposures is on patch {patch.name} of tract {patch.tract.number}; no warp is made"
-        warnings.warn(text, stacklevel=2)
-    job = _Job(patch, Path(folder), types or WarpTypes(), _warper(kernel), corrections or Corrections(), coadd, empty)
-    made = jobs.run(_warped, list(groups.values()), name="warp", unit="visit", shared=(job, reuse, overwrite))
-    return [path for paths in made for path in paths]
+    patches = [patch] if isinstance(patch, Patch) else list(patch)
+    items = [
+        (one, chosen)
+        for one in patches
+        for group in groups.values()
+        if (chosen := group if empty else select_exposures(group, one))
+    ]
+    if not items:
+        names = ", ".join(f"{one.name} of tract {one.tract.number}" for one in patches)
+        warnings.warn(f"none of the exposures is on patch {names}; no warp is made", stacklevel=2)
+        return []
+    folder = Path(folder)
+    job = _Job(folder.absolute(), types or WarpTypes(), _warper(kernel), corrections or Corrections(), coadd, empty)
+    with locked(folder):
+        made = jobs.run(_warped, items, name="warp", unit="visit", shared=(job, reuse, overwrite))
+    return [folder / name for names in made for name in names]
 
 
-def _warped(group: Sequence[Visit], how: tuple[_Job, bool, bool]) -> list[Path]:
+def _warped(item: tuple[Patch, Sequence[Visit]], how: tuple[_Job, bool, bool]) -> list[str]:
     """The warps of one visit; a function of the module, for workers load it by its name."""
     job, reuse, overwrite = how
-    return job.run(group, reuse=reuse, overwrite=overwrite)
+    return job.run(*item, reuse=reuse, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
 class _Job:
     """How the warps of a visit are made."""
 
-    patch: Patch
     folder: Path
     types: WarpTypes
     warper: Warper
@@ -170,32 +178,32 @@ class _Job:
     coadd: str
     empty: bool
 
-    def run(self, group: Sequence[Visit], *, reuse: bool, overwrite: bool) -> list[Path]:
-        """Make those that can't be reused; all of a visit appear together."""
+    def run(self, patch: Patch, group: Sequence[Visit], *, reuse: bool, overwrite: bool) -> list[str]:
+        """Make those that can't be reused; all of a visit appear together. Gives the names of the files."""
         first = outline_of(group[0])
-        paths = {kind: self._path(kind, first) for kind in self.types.kinds}
+        paths = {
+            kind: self.folder
+            / warp_name(kind, coadd=self.coadd, filter_name=first.filter, patch=patch, visit=first.visit)
+            for kind in self.types.kinds
+        }
         there = [path for path in paths.values() if path.exists()]
         if there and not (reuse or overwrite):
             raise FileExistsError(f"{there[0]} is there already; set reuse=True or overwrite=True")
-        whole = configuration(group, self.patch, self.warper, self.corrections)
+        whole = configuration(group, patch, self.warper, self.corrections)
         configs = {kind: _digest(whole + self.types.options(kind)) for kind in paths}
         todo = [kind for kind, path in paths.items() if overwrite or not _usable(path, configs[kind])]
         if todo:
             direct = Warp.from_exposures(
-                group, self.patch, kernel=self.warper, corrections=self.corrections, empty=self.empty
+                group, patch, kernel=self.warper, corrections=self.corrections, empty=self.empty
             )
             if direct is None:
                 return []
-            with staged(self.folder, [paths[kind].name for kind in todo], overwrite=True) as part:
+            names = [paths[kind].name for kind in todo]
+            with staged(self.folder, names, overwrite=True, parts=self.folder / KEPT / PARTS) as part:
                 for kind in todo:
                     warp = self.types.make(kind, direct).with_(config=configs[kind])
                     save_warp(warp, part, coadd=self.coadd, overwrite=False)
-        return list(paths.values())
-
-    def _path(self, kind: str, first: VisitOutline | VisitImage) -> Path:
-        return self.folder / warp_name(
-            kind, coadd=self.coadd, filter_name=first.filter, patch=self.patch, visit=first.visit
-        )
+        return [path.name for path in paths.values()]
 
 
 def configuration(exposures: Sequence[Visit], patch: Patch, warper: Warper, corrections: Corrections) -> str:

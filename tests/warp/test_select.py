@@ -7,8 +7,9 @@ from corontools import DataError
 from corontools.calibrate import calibrate
 from corontools.calibrate.product import read_outline, read_visit_image
 from corontools.calibrate.psf import GaussianPSF, PixelPSF
+from corontools.folder import locked
 from corontools.simulate import star_field
-from corontools.warp import ModelPSF, Warp, make_warps, select_exposures, worst_seeing
+from corontools.warp import ModelPSF, SkyMap, Tiling, Warp, make_warps, select_exposures, worst_seeing
 
 
 @pytest.fixture
@@ -60,3 +61,24 @@ def test_the_worst_seeing_is_that_of_the_widest_psf_where_it_is_known(visits, to
     with pytest.raises(DataError, match="no exposure is on patch"):
         worst_seeing(visits[1:2], patch)
     assert isinstance(model, ModelPSF)
+
+
+def test_visits_are_warped_onto_the_patches_that_they_reach(tools, tmp_path):
+    near = [tools.visit_image(visit=k) for k in (1, 2)]
+    away = tools.visit_image(wcs=tools.rotated(center=(53.13, -27.8)), visit=3)
+    tract = SkyMap.around([*near, away], tiling=Tiling(0.2, (130, 130), 10))[0]
+    paths = make_warps([*near, away], list(tract), tmp_path)
+    by_visit = {visit: {Warp.read(p).patch.index for p in paths if p.stem.endswith(f"-{visit}")} for visit in (1, 2, 3)}
+    assert by_visit[1] == by_visit[2]
+    assert not by_visit[1] & by_visit[3]
+    assert len(paths) == len(set(paths)) == sum(map(len, by_visit.values()))
+    assert make_warps([*near, away], list(tract), tmp_path, reuse=True) == paths
+
+
+def test_what_a_killed_run_left_in_the_making_goes_and_two_runs_at_once_are_told(visits, patch, tmp_path):
+    left = tmp_path / ".corontools" / "parts" / ".corontools-abc"
+    left.mkdir(parents=True)
+    make_warps(visits[:1], patch, tmp_path)
+    assert not left.exists()
+    with locked(tmp_path), pytest.raises(DataError, match="in use by another run"):
+        make_warps(visits[:1], patch, tmp_path, reuse=True)
