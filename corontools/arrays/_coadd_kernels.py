@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from numba import njit
+from numba import int64, njit
 
 from corontools.arrays._combine_kernels import _sorted
 
@@ -31,7 +31,8 @@ def medians(values, variances, factors, image, spread, depth):
     n, size = values.shape
     kept = np.empty(n)
     for p in range(size):
-        k, inverse, total = 0, 0.0, 0.0
+        # a literal 0 would have `_sorted` compiled for it too
+        k, inverse, total = int64(0), 0.0, 0.0
         for i in range(n):
             if math.isfinite(values[i, p]):
                 kept[k] = values[i, p]

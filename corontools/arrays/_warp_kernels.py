@@ -86,12 +86,12 @@ def row_sums(image, variance, table, places, reach, sums):
 
 
 @njit(cache=True, nogil=True)
-def known_sums(image, variance, table, place):
+def known_sums(image, variance, table, y, x):
     """The same of one place without pixels that aren't finite; NaN if one of the up to four nearest isn't."""
     along_y, along_x = np.empty(table.shape[1]), np.empty(table.shape[1])
-    y0, x0 = math.floor(place[0]), math.floor(place[1])
-    weigh(place[0] - y0, table, along_y)
-    weigh(place[1] - x0, table, along_x)
+    y0, x0 = math.floor(y), math.floor(x)
+    weigh(y - y0, table, along_y)
+    weigh(x - x0, table, along_x)
     value, spread, total, half = 0.0, 0.0, 0.0, table.shape[1] // 2 - 1
     for j in range(along_y.size):
         for i in range(along_x.size):
@@ -101,7 +101,7 @@ def known_sums(image, variance, table, place):
                 value += weight * pixel
                 spread += weight * weight * noise
                 total += weight
-            elif abs(y0 - half + j - place[0]) < 1 and abs(x0 - half + i - place[1]) < 1:
+            elif abs(y0 - half + j - y) < 1 and abs(x0 - half + i - x) < 1:
                 return np.nan, np.nan
     return value / total, spread / (total * total)
 
@@ -135,7 +135,7 @@ def warp_rows(planes, near, nodes, step, table, settings, rows, out):
             inside = half <= places[0, x] < reach[2] and half <= places[1, x] < reach[3]
             bits[x] = 0 if inside else -1
             if inside and not (math.isfinite(sums[0, x]) and math.isfinite(sums[1, x])):
-                sums[0, x], sums[1, x] = known_sums(image, variance, table, places[:, x])
+                sums[0, x], sums[1, x] = known_sums(image, variance, table, places[0, x], places[1, x])
                 bits[x] = incomplete
         row_bits(mask, near, places, half, bits)
         for x in range(width):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from corontools.arrays._arguments import argument
 from corontools.arrays.clip import clipped_stats
 from corontools.arrays.rejected import rejected
 from corontools.arrays.threads import in_threads
@@ -133,8 +134,8 @@ def accumulate(
 
     def add(rows: slice) -> None:
         given = (_flat(image[rows], kind), _flat(variance[rows], kind), _flat(mask[rows], np.int32))
-        hidden = np.empty(0, bool) if skip is None else _flat(skip[rows], np.bool_)
-        weights = np.full(1, weight, np.float64) if every is None else _flat(every[rows], np.float64)
+        hidden = _flat(np.empty(0) if skip is None else skip[rows], np.bool_)
+        weights = _flat(np.full(1, weight) if every is None else every[rows], np.float64)
         into = (np.reshape(array[rows], -1) for array in sums)
         _coadd_kernels.accumulate(*given, hidden, float(scale), weights, np.int32(left_out), *into)
 
@@ -168,7 +169,7 @@ def medians(values: np.ndarray, variances: np.ndarray) -> Medians:
     n, shape = len(values), values.shape[1:]
     size = int(np.prod(shape, dtype=int))
     out = Medians(np.empty(size), np.empty(size), np.empty(size, np.int32))
-    x, v = (np.ascontiguousarray(array, np.float64).reshape(n, size) for array in (values, variances))
+    x, v = (argument(array, np.float64).reshape(n, size) for array in (values, variances))
     _coadd_kernels.medians(x, v, median_factors(n), *out)
     return Medians(*(array.reshape(shape) for array in out))
 
@@ -274,4 +275,4 @@ def sky_variance(image: np.ndarray, good: np.ndarray) -> float:
 
 
 def _flat(array: np.ndarray, kind: type[np.generic]) -> np.ndarray:
-    return np.ascontiguousarray(array, kind).reshape(-1)
+    return argument(array, kind).reshape(-1)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from corontools.arrays._arguments import argument
 from corontools.arrays.threads import in_threads
 from corontools.arrays.warp import kernel_table
 
@@ -56,13 +57,13 @@ def covariance_factor(
     """
     from corontools.arrays._covariance_kernels import factors
 
-    kernels, places, affines = (np.ascontiguousarray(value, np.float64) for value in (kernels, places, affines))
-    out, n = np.empty(len(kernels)), len(kernels)
-    table = kernel_table(kernel)
+    images, at, steps = (argument(np.asarray(value), np.float64) for value in (kernels, places, affines))
+    table, n = kernel_table(kernel), len(images)
+    out = np.empty(n)
     starts = range(0, n, max(1, -(-n // BLOCKS)))
 
     def part(first: int) -> None:
-        factors(kernels, places, affines, table, first, min(first + starts.step, n), out)
+        factors(images, at, steps, table, first, min(first + starts.step, n), out)
 
     in_threads(part, starts)
     return out

@@ -21,6 +21,8 @@ SAMPLE = 1 << 14
 FAR, CHANCE = 3.0, 5.0
 # part of a normal distribution beyond FAR on one side
 NORMAL = 0.00135
+# sums that a rejection makes so many times smaller are taken anew: a difference would leave the rounding of the large
+CANCELLED = 1e4
 
 
 class Factor(NamedTuple):
@@ -29,7 +31,7 @@ class Factor(NamedTuple):
     Attributes
     ----------
     value, err : float
-        NaN where no pixel can be used.
+        NaN where no pixel can be used, or none is left (of two both are rejected).
     rms : tuple of float
         Of the residual before each rejection, and of the last one.
     used : ndarray of bool
@@ -62,7 +64,8 @@ def fit_factor(
 ) -> Factor:
     """Factor sum(s b / v) / sum(b^2 / v) of the reference b in the image s; pixels with v = 0 or a NaN are left out.
 
-    After each fit the `outlier_percent` lowest and highest residuals are rejected, `maxiter` times. The error is
+    After each fit the `outlier_percent` lowest and highest residuals are rejected, `maxiter` times: those below that
+    percentile, and as many percent above, interpolated linearly; what is equal to it is kept. The error is
     1 / sqrt(sum(b^2 / v)).
 
     Parameters
@@ -162,20 +165,22 @@ class _Fit:
         """Leave out the lowest and highest percent of the residuals."""
         from corontools.arrays import _factor_kernels as kernels
 
-        k = int((self.n - 1) * percent / 100)
-        places = tails.places
-        if min(tails.below.size, tails.above.size) > k + 1:
-            low, high = (_percentile(tail, self.n, percent) for tail in (tails.below, tails.above))
-        else:  # the sample misled
+        k, _ = _place(self.n, percent)
+        below, above, places = tails.below, tails.above, tails.places
+        if min(below.size, above.size) <= k + 1:  # the sample misled
             places = (np.flatnonzero(self.used), places[1][:0])
-            rest = self.rest(self.used)[places[0]]
-            low, high = float(np.percentile(rest, percent)), -float(np.percentile(rest, 100 - percent))
-        value = self.value
+            below = self.rest(self.used)[places[0]]
+            above = -below
+        low, high = (_percentile(tail, self.n, percent) for tail in (below, above))
+        value, before = self.value, (abs(self.over), self.under)
         for part in places:
             n, over, under = kernels.reject(
                 self.image, self.reference, self.variance, self.used, part, value, low, -high
             )
             self.n, self.over, self.under = self.n - n, self.over - over, self.under - under
+        if before[0] > CANCELLED * abs(self.over) or before[1] > CANCELLED * self.under:
+            sums = self.image, self.reference, self.variance, argument(self.used, bool), self.used
+            self.n, self.over, self.under = kernels.begin(*sums)
 
 
 def _edges(rest: np.ndarray, percent: float) -> tuple[float, float]:
@@ -184,12 +189,19 @@ def _edges(rest: np.ndarray, percent: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _place(n: int, percent: float) -> tuple[int, float]:
+    """Where the percentile lies among n sorted values: the one before it, and which part of the way to the next."""
+    # where it is one of the values this is kept at both ends, which the rounding of the product mustn't decide
+    place = round((n - 1) * percent / 100, 9)
+    return int(place), place - int(place)
+
+
 def _percentile(tail: np.ndarray, n: int, percent: float) -> float:
     """Percentile, as numpy's, of n values of which the lowest are in `tail`: these alone have to be sorted."""
-    place = (n - 1) * percent / 100
-    k = int(place)
-    tail.partition((k, k + 1))
-    return float(tail[k] + (place - k) * (tail[k + 1] - tail[k]))
+    k, part = _place(n, percent)
+    after = min(k + 1, n - 1)
+    tail.partition((k, after))
+    return float(tail[k] + part * (tail[after] - tail[k]))
 
 
 def _native(array: np.ndarray) -> np.ndarray:

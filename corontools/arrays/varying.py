@@ -107,15 +107,38 @@ def gather_bits(mask: np.ndarray, reach: int) -> np.ndarray:
     >>> gather_bits(np.array([[1, 0, 0, 4]]), 1).tolist()
     [[1, 1, 4, 4]]
     """
-    from corontools.arrays._matching_kernels import gather_columns, gather_rows
-
     if reach == 0 or not mask.any():
         return np.array(mask)
-    mask = np.ascontiguousarray(mask)
-    rows, out = np.empty_like(mask), np.empty_like(mask)
-    blocks = [(first, min(first + ROWS, len(mask))) for first in range(0, len(mask), ROWS)]
-    in_threads(lambda block: gather_rows(mask, reach, *block, rows), blocks)
-    in_threads(lambda block: gather_columns(rows, reach, *block, out), blocks)
+    out = np.empty_like(mask, order="C")
+
+    def gather(first: int) -> None:
+        rows = out[first : first + ROWS]
+        shape = (len(rows) + 2 * reach, mask.shape[1] + 2 * reach)
+        pixels = _load(mask, 0, (first - reach, -reach), shape, mask.dtype)
+        rows[:] = _gathered(_gathered(pixels, 2 * reach + 1).T, 2 * reach + 1).T
+
+    in_threads(gather, range(0, len(mask), ROWS))
+    return out
+
+
+def _gathered(mask: np.ndarray, n: int) -> np.ndarray:
+    """OR of n rows from each on, as far as there are n: from that of 1, 2, 4 ... rows."""
+    span, count = 1, len(mask) - n + 1
+    while 2 * span <= n:
+        mask = mask[:-span] | mask[span:]
+        span *= 2
+    # two spans that overlap make the whole
+    return mask[:count] | mask[n - span : n - span + count]
+
+
+def _load(plane: np.ndarray, beyond: float, place: tuple[int, int], shape: Sequence[int], kind: Any) -> np.ndarray:
+    """Pixels from a place (y, x) on that may lie before the plane, `beyond` outside of it."""
+    out, (y0, x0) = np.empty(shape, kind), place
+    top, bottom = max(-y0, 0), min(plane.shape[0] - y0, shape[0])
+    left, right = max(-x0, 0), min(plane.shape[1] - x0, shape[1])
+    out[:top], out[bottom:] = beyond, beyond
+    out[top:bottom, :left], out[top:bottom, right:] = beyond, beyond
+    out[top:bottom, left:right] = plane[y0 + top : y0 + bottom, x0 + left : x0 + right]
     return out
 
 
@@ -183,14 +206,16 @@ def _sum_directly(
     changes = {term.change for term in terms}
     spare = ((0, 0), (0, 0), (0, 0), (0, -size % CHUNK))
     kernels = {change: np.pad(change(lattice)[..., ::-1, ::-1], spare) for change in changes}
-    largest = [int(one[:, 1].max()) + size - 1 for one in (rows, columns)]
+    wide = terms[0].plane.shape[1] + size - 1 + CHUNK
 
     def strip(job: tuple[int, int]) -> None:
-        j, k = job
+        (j, k), (first, n, span) = job, rows[job[0]]
         term = terms[k]
-        work = np.empty(largest[0] * (largest[1] + CHUNK), np.float32 if term.rough else np.float64)
-        along = kernels[term.change][j : j + 2]
-        sum_strip(term.plane, term.beyond, along, tuple(rows[j]), columns, work, term.rough, out[k])
+        shape = (n + size - 1, wide)
+        pixels = _load(term.plane, term.beyond, (first - size // 2, -(size // 2)), shape, np.float64)
+        sums = np.empty((n, term.plane.shape[1]))
+        sum_strip(pixels, kernels[term.change][j : j + 2], int(span), columns, term.rough, sums)
+        out[k][first : first + n] = sums
 
     in_threads(strip, [(j, k) for j in range(len(rows)) for k in range(len(terms))])
 
@@ -203,19 +228,18 @@ def _sum_by_fourier(
     place: tuple[int, int],
 ) -> None:
     """One tile of all planes, by Fourier transforms."""
-    from corontools.arrays._matching_kernels import load_tile
-
     (j, i), size = place, lattice.shape[-1]
     corners = lattice[j : j + 2, i : i + 2].reshape(4, size, size)
     spans = [one.spans[k] for one, k in zip(tiles, place, strict=True)]
     inner = tuple(slice(size - 1, size - 1 + n) for _, n, _ in spans)
-    pixels = np.empty([n + size - 1 for _, n, _ in spans])
+    start, shape = (spans[0][0] - size // 2, spans[1][0] - size // 2), [n + size - 1 for _, n, _ in spans]
     # circular: what wraps around falls on the margins that are cut off
-    lengths = [fft.next_fast_len(n, real=True) for n in pixels.shape]
+    lengths = [fft.next_fast_len(n, real=True) for n in shape]
     waves: dict[Any, list[np.ndarray]] = {}
     for term, whole in zip(terms, out, strict=True):
         target = whole[tuple(slice(first, first + n) for first, n, _ in spans)]
-        if not load_tile(term.plane, term.beyond, spans[0][0] - size // 2, spans[1][0] - size // 2, pixels):
+        pixels = _load(term.plane, term.beyond, start, shape, np.float64)
+        if (pixels == pixels[0, 0]).all():
             target[:] = pixels[0, 0] * _blend(term.change(corners).sum(axis=(1, 2)), spans)
             continue
         if term.change not in waves:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from corontools.arrays._arguments import argument
 from corontools.arrays.threads import in_threads
 from corontools.errors import DataError
 
@@ -175,7 +176,7 @@ def warp_image(
     out = Warped(np.empty(shape, dtype), np.empty(shape, dtype), np.empty(shape, np.int32))
     settings = (conserve == "flux", np.int32(incomplete), np.int32(missing))
     bands = [(first, min(first + ROWS, shape[0])) for first in range(0, shape[0], ROWS)]
-    places = np.ascontiguousarray(nodes.places)
+    places = argument(nodes.places, np.float64)
     in_threads(lambda rows: warp_rows(planes, near, places, nodes.step, table, settings, rows, tuple(out)), bands)
     return out
 
@@ -210,10 +211,10 @@ def warp_stamps(
     """
     from corontools.arrays import _warp_kernels
 
-    stamps = np.ascontiguousarray(stamps, np.float64)
-    places = np.hstack([np.asarray(middle, np.float64), np.asarray(offset, np.float64)])
-    out = np.empty((len(stamps), size, size))
-    _warp_kernels.warp_stamps(stamps, places, np.asarray(affines, np.float64), kernel_table(kernel), out)
+    places = np.hstack([middle, offset])
+    pixels, affine = (argument(np.asarray(array), np.float64) for array in (stamps, affines))
+    out = np.empty((len(pixels), size, size))
+    _warp_kernels.warp_stamps(pixels, argument(places, np.float64), affine, kernel_table(kernel), out)
     return out
 
 
@@ -230,11 +231,8 @@ def kernel_table(kernel: str) -> Floats:
 
 
 def _planes(image: ArrayLike, variance: ArrayLike, mask: ArrayLike, dtype: type[np.floating]) -> Warped:
-    made = Warped(
-        np.ascontiguousarray(image, dtype),
-        np.ascontiguousarray(variance, dtype),
-        np.ascontiguousarray(mask, np.int32),
-    )
+    values, variances, bits = (np.asarray(plane) for plane in (image, variance, mask))
+    made = Warped(argument(values, dtype), argument(variances, dtype), argument(bits, np.int32))
     if made.image.ndim != 2 or not made.image.shape == made.variance.shape == made.mask.shape:
         raise DataError(f"image, variance and mask should be (y, x) and alike, found {[p.shape for p in made]}")
     return made

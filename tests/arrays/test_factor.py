@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from corontools.arrays import factor
@@ -17,15 +19,27 @@ def plain(image, reference, variance, good, percent, maxiter):
     used = good.ravel() & np.isfinite(s) & np.isfinite(b) & np.isfinite(v) & (v > 0)
     rms = []
     for left in range(maxiter, -1, -1):
+        if not used.any():
+            return np.nan, np.nan, rms, used.reshape(image.shape)
         value = np.sum(s[used] * b[used] / v[used]) / np.sum(b[used] ** 2 / v[used])
         rest = s - value * b
         rms.append(np.sqrt(np.mean(rest[used] ** 2)))
         if left:
-            low, high = np.percentile(rest[used], (percent, 100 - percent))
+            low, high = percentile(rest[used], percent), -percentile(-rest[used], percent)
             used = used & (rest >= low) & (rest <= high)
     return value, 1 / np.sqrt(np.sum(b[used] ** 2 / v[used])), rms, used.reshape(image.shape)
 
 
+def percentile(values, percent):
+    """With a place that isn't rounded: where it is one of the values this is the percentile, to the last digit."""
+    place = (values.size - 1) * Fraction(str(percent)) / 100
+    k, ordered = int(place), np.sort(values)
+    return ordered[k] if place == k else ordered[k] + float(place - k) * (ordered[k + 1] - ordered[k])
+
+
+@example(6, 30.0, 2, "f4")  # the percentile is one of 331 residuals
+@example(3, 30.0, 6, "f4")  # until one is left
+@example(291, 30.0, 5, "f4")  # until none is left
 @given(
     st.integers(0, 10**6),
     st.sampled_from([0.0, 0.3, 1.0, 20.0, 30.0]),
@@ -45,9 +59,9 @@ def test_it_is_what_sorting_all_residuals_gives(seed, percent, maxiter, kind):
     given = [array.copy() for array in (image, reference, variance, good)]
     found = fit_factor(image, reference, variance, good, outlier_percent=percent, maxiter=maxiter)
     value, err, rms, used = plain(image, reference, variance, good, percent, maxiter)
-    assert found.value == pytest.approx(value, rel=1e-10, abs=1e-12)
-    assert found.err == pytest.approx(err, rel=1e-10)
-    np.testing.assert_allclose(found.rms, rms, rtol=1e-10)
+    assert found.value == pytest.approx(value, rel=1e-10, abs=1e-11, nan_ok=True)
+    assert found.err == pytest.approx(err, rel=1e-10, nan_ok=True)
+    np.testing.assert_allclose(found.rms, rms, rtol=1e-10, atol=1e-10)
     np.testing.assert_array_equal(found.used, used)
     for before, after in zip(given, (image, reference, variance, good), strict=True):
         np.testing.assert_array_equal(before, after)
@@ -63,6 +77,31 @@ def test_a_sample_that_misleads_does_no_harm(monkeypatch):
     value, err, _, used = plain(image, ones, ones, ones > 0, 2.0, 3)
     assert (found.value, found.err) == (pytest.approx(value), pytest.approx(err))
     np.testing.assert_array_equal(found.used, used)
+
+
+@pytest.mark.parametrize("huge", [1e12, 1e30])
+def test_a_huge_value_is_rejected_without_a_trace(huge):
+    rng = np.random.default_rng(5)
+    reference, ones = rng.uniform(0.5, 2.0, (60, 70)), np.ones((60, 70))
+    image = 0.3 * reference + rng.normal(0, 0.1, (60, 70))
+    image[30, 30] = huge
+    found = fit_factor(image, reference, ones, ones > 0, maxiter=3)
+    value, err, rms, used = plain(image, reference, ones, ones > 0, 1.0, 3)
+    assert (found.value, found.err) == (pytest.approx(value, rel=1e-10), pytest.approx(err, rel=1e-10))
+    np.testing.assert_allclose(found.rms, rms, rtol=1e-10)
+    np.testing.assert_array_equal(found.used, used)
+
+
+@pytest.mark.parametrize("percent", [0.07, 0.3, 7.0, 29.0])
+@pytest.mark.parametrize("sample", [8, 1 << 14])
+def test_a_residual_at_the_percentile_is_kept_at_both_ends(monkeypatch, percent, sample):
+    """Of 10001 values 0.07 % are 7, though 10000 * 0.07 / 100 isn't in floating point."""
+    monkeypatch.setattr(factor, "SAMPLE", sample)
+    rng = np.random.default_rng(3)
+    image, ones = rng.permutation(np.linspace(-1, 1, 10001))[None], np.ones((1, 10001))
+    found = fit_factor(image, ones, ones, ones > 0, outlier_percent=percent, maxiter=1)
+    assert found.used.sum() == 10001 - 2 * round(100 * percent)
+    assert found.value == pytest.approx(0, abs=1e-12)
 
 
 def test_nothing_usable_is_no_factor():

@@ -98,6 +98,17 @@ def test_planes_in_single_precision_are_summed_in_double():
     np.testing.assert_array_equal(plane, before)
 
 
+@pytest.mark.parametrize("size", [DIRECT, FOURIER])
+@pytest.mark.parametrize("kind", [">f4", ">f8", "<f4", "u1", "i2"])
+def test_a_plane_of_any_type_and_order_is_summed_as_its_values(size, kind):
+    plane, kernel = RNG.integers(0, 100, (64, 71)).astype(kind), RNG.normal(size=(size, size))
+    for one in (plane, np.asfortranarray(plane)):
+        for rough in (False, True):
+            found = sum_varying([Term(one, np.square, 1.0, rough)], constant(kernel))[0]
+            same = sum_varying([Term(plane.astype(float), np.square, 1.0, rough)], constant(kernel))[0]
+            np.testing.assert_array_equal(found, same.astype(found.dtype))
+
+
 def test_an_even_kernel_and_one_unknown_everywhere_are_errors():
     with pytest.raises(DataError, match="odd size"):
         sum_varying([Term(np.ones((9, 9)))], constant(np.ones((4, 4))))
@@ -105,14 +116,15 @@ def test_an_even_kernel_and_one_unknown_everywhere_are_errors():
         sum_varying([Term(np.ones((9, 9)))], constant(np.full((3, 3), np.nan)))
 
 
-@pytest.mark.parametrize("reach", [0, 1, 4, 10])
-def test_bits_are_gathered_over_a_box(reach):
-    mask = (RNG.integers(0, 1 << 12, (150, 47)) * (RNG.random((150, 47)) < 0.01)).astype(np.int32)
+@pytest.mark.parametrize(("kind", "bits"), [(np.int32, 12), (np.uint8, 8), (bool, 1), (">i2", 9)])
+@pytest.mark.parametrize("reach", [0, 1, 4, 10, 60])
+def test_bits_are_gathered_over_a_box(reach, kind, bits):
+    mask = (RNG.integers(0, 1 << bits, (150, 47)) * (RNG.random((150, 47)) < 0.01)).astype(kind)
     found = gather_bits(mask, reach)
-    for bit in range(12):
-        spread = ndimage.binary_dilation(mask & (1 << bit) != 0, np.ones((2 * reach + 1,) * 2))
+    for bit in range(bits):
+        spread = ndimage.maximum_filter(mask & (1 << bit) != 0, 2 * reach + 1, mode="constant")
         np.testing.assert_array_equal(found & (1 << bit) != 0, spread)
-    assert found.dtype == np.int32
+    assert found.dtype == mask.dtype
 
 
 def test_rough_sums_are_exact_for_one_value_and_near_for_a_smooth_plane():

@@ -35,7 +35,7 @@ def compare(tmp_path):
         command += ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(HERE / "sanitize.cfg"), "."]
         environment = {**os.environ, "CORONTOOLS_DATA": str(data), "IPYTHONDIR": str(startup.parents[1])}
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -107,10 +107,11 @@ def test_tutorials_print_what_they_show_of_the_real_exposures(compare, data_fold
     notebooks = []
     for path in NOTEBOOKS:
         notebook = read(path)
-        for cell in code_cells(notebook):
-            if REAL in cell.metadata.get("tags", ()):
-                cell.metadata.tags = [REAL]
-        notebooks.append((path.stem, notebook))
+        real = [cell for cell in code_cells(notebook) if REAL in cell.metadata.get("tags", ())]
+        for cell in real:
+            cell.metadata.tags = [REAL]
+        if real:  # the others have been run
+            notebooks.append((path.stem, notebook))
     status, text = compare(*notebooks, data=data_folder)
     assert status == 0, text
 
