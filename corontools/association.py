@@ -12,6 +12,7 @@ from typing import Any
 
 from corontools.errors import DataError
 from corontools.exposure import Exposure
+from corontools.fits import one_line
 
 __all__ = ["Association", "Members"]
 
@@ -73,15 +74,17 @@ class Members:
         """Raise a DataError where there is no member of a kind; it tells what there is, and the way out."""
         if self.of(kind):
             return
-        found = ", ".join(f"{_shown(k) or 'no exptype'} x{len(names)}" for k, names in self.kinds.items()) or "none"
-        raise DataError(f"association {self.id!r} has no {kind!r} member (found: {found}){hint and '; ' + hint}")
+        found = ", ".join(f"{k or 'no exptype'} x{len(names)}" for k, names in self.kinds.items()) or "none"
+        text = f"association {self.id!r} has no {kind!r} member (found: {one_line(found)})"
+        raise DataError(f"{text}{hint and '; ' + hint}")
 
     def check(self, *kinds: str) -> None:
         """Raise a DataError where members of these kinds don't exist; it names all of them."""
         # unlike Path.is_file, this takes a name that no disk can hold for a missing file
-        missing = [_shown(p) for kind in kinds for p in self.of(kind) if not os.path.isfile(p)]
+        missing = [str(p) for kind in kinds for p in self.of(kind) if not os.path.isfile(p)]
         if missing:
-            raise DataError(f"association {self.id!r}: {len(missing)} member(s) missing: {', '.join(missing)}")
+            names = one_line(", ".join(missing))
+            raise DataError(f"association {self.id!r}: {len(missing)} member(s) missing: {names}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -176,11 +179,11 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"association {path} does not exist") from error
+        raise DataError(f"association {one_line(path)} does not exist") from error
     except OSError as error:  # a folder, no permission
-        raise DataError(f"association {path} can't be read: {error.strerror or error}") from error
+        raise DataError(f"association {one_line(path)} can't be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise DataError(f"association {path} is not JSON: {error}") from error
+        raise DataError(f"association {one_line(path)} is not JSON: {one_line(error)}") from error
     if not isinstance(table, dict):
         raise DataError(f"association {path} holds a {type(table).__name__}, not an object with 'products'")
     return table
@@ -195,7 +198,7 @@ def _products(table: Mapping[str, Any], path: Path) -> list[Mapping[str, Any]]:
 
 def _choose(products: list[Mapping[str, Any]], wanted: str | None, path: Path) -> Mapping[str, Any]:
     names = [str(p.get("name")) for p in products]
-    shown = ", ".join(_shown(name) for name in names)
+    shown = one_line(", ".join(names))
     if wanted is not None:
         if wanted not in names:
             raise DataError(f"association {path} has no product {wanted!r} (found: {shown})")
@@ -226,8 +229,3 @@ def _members(product: Mapping[str, Any], path: Path) -> dict[str, list[str]]:
             raise DataError(f"association {path}: a member needs 'expname' and 'exptype', found {member!a:.80}")
         kinds.setdefault(str(member.get("exptype", "")).lower(), []).append(name)
     return kinds
-
-
-def _shown(name: object) -> str:
-    """A name in a message of one line, whatever characters it has."""
-    return str(name) if str(name).isprintable() else ascii(str(name))

@@ -9,6 +9,7 @@ import lzma
 import math
 import mmap
 import os
+import re
 import tempfile
 import warnings
 import zlib
@@ -20,11 +21,14 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
+from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
 from corontools.errors import DataError
 
-__all__ = ["Extension", "Plane", "atomic", "on_disk", "open_planes", "read", "release", "write", "write_planes"]
+__all__ = [
+    "UNREADABLE", "Extension", "Plane", "atomic", "is_packed", "most_unpacked", "on_disk", "one_line", "open_planes",
+    "read", "reading", "release", "write", "write_planes",
+]  # fmt: skip
 
 BLOCK = 2880
 # BITPIX -> what stands in the file as numpy reads it
@@ -33,12 +37,23 @@ MAPPED = {8: "u1", -32: ">f4", -64: ">f8"}
 UNSIGNED = 1 << 31
 # of them converted at a time
 FLAGS = 1 << 20
-UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\0": lzma.decompress}
+UNPACK: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 PACK: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+# bytes that a packed file or image may unpack to, and how many times its own; a few bytes can announce any number
+ROOM, RATIO = 1 << 27, 100
+# how images in tables may be packed: decoders of the others write where a damaged tile tells them to
+TILES = ("RICE_1", "RICE_ONE", "GZIP_1", "GZIP_2", "NOCOMPRESS")
+PACKED = ("COMPRESSED_DATA", "GZIP_COMPRESSED_DATA")
+# bytes of the numbers that packed tiles are written as
+WIDTHS = {"B": 1, "I": 2, "J": 4}
+# cards of which FITS allows 999 at most
+CARD, COUNTS = 80, (b"NAXIS   =", b"ZNAXIS  =", b"TFIELDS =")
+# characters of a message
+LONG = 1000
 # what astropy and the unpackers raise on a damaged file
 UNREADABLE = (
-    OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError,
-    zlib.error, lzma.LZMAError, fits.VerifyError,
+    OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError,
+    MemoryError, zlib.error, lzma.LZMAError, fits.VerifyError,
 )  # fmt: skip
 
 
@@ -73,49 +88,134 @@ def read(path: str | os.PathLike[str]) -> list[Extension]:
     Raises
     ------
     DataError
-        If the file is no FITS file or is shorter than its headers promise.
+        If the file is no FITS file, is shorter than its headers promise, or unpacks to more than a hundred times its
+        size.
     """
-    path = Path(path)
+    path, name = Path(path), one_line(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
             # what astropy only warns of (a cut file) is found by size below, with a message that tells the way out
             warnings.simplefilter("ignore", AstropyUserWarning)
             content, packed = _content(path)
             # astropy doesn't close a file that it fails to read
             with io.BytesIO(content.data) if packed else path.open("rb") as file:
-                hdus = fits.open(file, memmap=False, lazy_load_hdus=False)
-                found = [_extension(hdu, content, path) for hdu in hdus]
+                found = list(_extensions(file, content))
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
+        raise DataError(f"{name} does not exist") from error
     except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder; give a FITS file") from error
-    except DataError:
-        raise
+        raise DataError(f"{name} is a folder; give a FITS file") from error
+    except DataError as error:
+        raise DataError(f"{name} {error}") from error
     except UNREADABLE as error:
-        raise DataError(f"{path} can't be read as FITS: {error}; download it again or check its name") from error
-    _check_end(content[sum(extension.raw.size for extension in found) :], found[-1].name, path)
+        reason = one_line(error)
+        raise DataError(f"{name} can't be read as FITS: {reason}; download it again or check its name") from error
+    _check_end(content[sum(extension.raw.size for extension in found) :], found[-1].name, name)
     return found
+
+
+def one_line(text: object) -> str:
+    r"""Text as it stands in a message: on one line and not too long, whatever characters are in it.
+
+    Examples
+    --------
+    >>> one_line("two\nlines, a bell \a")
+    'two lines, a bell \\x07'
+    """
+    line = re.sub(r"\s*[\r\n]\s*", " ", str(text)).strip()
+    line = line if len(line) <= LONG else f"{line[: LONG // 2]} ... {line[-LONG // 2 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
 def _content(path: Path) -> tuple[np.ndarray, bool]:
     """All bytes of a file, mapped, or unpacked where it is packed; and whether it was."""
     with path.open("rb") as file:
-        magic = file.read(6)
+        magic = file.read(8)
     if not magic:
-        raise DataError(f"{path} is empty; download it again")
-    for begin, unpack in UNPACK.items():
-        if magic.startswith(begin):
-            return np.frombuffer(unpack(path.read_bytes()), dtype=np.uint8), True
-    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r")), False
+        raise DataError("is empty; download it again")
+    opened = next((opened for begin, opened in UNPACK.items() if magic.startswith(begin)), None)
+    content = np.asarray(np.memmap(path, dtype=np.uint8, mode="r")) if opened is None else _unpacked(path, opened)
+    begin = content[:8].tobytes()
+    if begin != b"SIMPLE  ":
+        raise DataError(
+            f"can't be read as FITS: it begins with {begin!r}, not SIMPLE; download it again or check its name"
+        )
+    return content, opened is not None
 
 
-def _extension(hdu: Any, content: np.ndarray, path: Path) -> Extension:
+def _unpacked(path: Path, opened: Callable[[Path], Any]) -> np.ndarray:
+    most = most_unpacked(path.stat().st_size)
+    with opened(path) as file:
+        content = np.frombuffer(file.read(most + 1), dtype=np.uint8)
+    if content.size > most:
+        raise DataError(
+            f"unpacks to more than {most >> 20} MB, {RATIO} times its size; unpack it yourself if you trust it"
+        )
+    return content
+
+
+def most_unpacked(size: int) -> int:
+    """Bytes that a file of this size may become in memory: a hundred times as many; a small one, 128 MB."""
+    return max(ROOM, RATIO * size)
+
+
+def is_packed(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is packed with gzip, bzip2 or xz, whatever it is called."""
+    with open(path, "rb") as file:
+        return file.read(8).startswith(tuple(UNPACK))
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], kind: str, *errors: type[Exception]) -> Iterator[None]:
+    """Around what libraries read of a file: a DataError that names it for what they raise, no warnings of theirs.
+
+    `kind` is what the file should be; `errors` are exceptions besides those of a damaged FITS file.
+    """
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", AstropyWarning)
+            yield
+    except DataError:
+        raise
+    except (*UNREADABLE, *errors) as error:
+        reason = getattr(error, "strerror", None) or one_line(error) or type(error).__name__
+        raise DataError(f"{one_line(path)} can't be read as {kind}: {reason}; make or download it again") from error
+
+
+def _extensions(file: Any, content: np.ndarray) -> Iterator[Extension]:
+    """HDU by HDU: the next header is read when it has been looked at."""
+    _check_counts(content, 0)
+    for hdu in fits.open(file, memmap=False, lazy_load_hdus=True):
+        extension = _extension(hdu, content)
+        yield extension
+        _check_counts(content, hdu.fileinfo()["hdrLoc"] + extension.raw.size)
+
+
+def _check_counts(content: np.ndarray, start: int) -> None:
+    """Axes and columns of the header that starts there: astropy counts up to any number of them."""
+    if start and content[start : start + 8].tobytes() != b"XTENSION":
+        return
+    for place in range(start, content.size, CARD):
+        card = content[place : place + CARD].tobytes()
+        if card.startswith(COUNTS) and re.match(rb"\s*\+?0*[1-9]\d{3}", card[10:]):
+            raise DataError(
+                f"can't be read as FITS: {card[:9].decode()}{card[10:40].decode('ascii', 'replace').strip()} "
+                "is more than the 999 that FITS allows; download it again"
+            )
+        if card.startswith(b"END     ") or not card[:1].strip(b"\0\xff"):
+            return
+
+
+def _extension(hdu: Any, content: np.ndarray) -> Extension:
     info = hdu.fileinfo()
     start, stop = info["hdrLoc"], info["datLoc"] + info["datSpan"]
     name = hdu.name.upper() or ("" if start else "PRIMARY")
+    if stop < info["datLoc"]:  # astropy would read the headers before it again, for ever
+        raise DataError(
+            f"can't be read as FITS: extension {one_line(name)} announces a negative size; download it again"
+        )
     if stop > content.size:
         raise DataError(
-            f"{path} is cut short: extension {name or 'without name'} needs {stop} bytes, "
+            f"is cut short: extension {one_line(name) or 'without name'} needs {stop} bytes, "
             f"the file has {content.size}; download it again"
         )
     header = hdu.header.copy()
@@ -130,13 +230,56 @@ def _image(hdu: Any, content: np.ndarray) -> np.ndarray | None:
         return None
     scaled = "BSCALE" in hdu.header or "BZERO" in hdu.header
     start, bits = hdu.fileinfo()["datLoc"], hdu.header["BITPIX"]
-    if not scaled and bits in MAPPED and not hasattr(hdu, "compressed_data"):
+    if hasattr(hdu, "compressed_data"):
+        return _unpacked_image(hdu, content)
+    if not scaled and bits in MAPPED:
         kind = np.dtype(MAPPED[bits])
         size = math.prod(hdu.shape) * kind.itemsize
         return content[start : start + size].view(kind).reshape(hdu.shape)
-    if bits == 32 and _is_unsigned(hdu.header) and not hasattr(hdu, "compressed_data"):
+    if bits == 32 and _is_unsigned(hdu.header):
         return _flags(content[start : start + 4 * math.prod(hdu.shape)].view(">u4")).reshape(hdu.shape)
     return np.array(hdu.data)
+
+
+def _unpacked_image(hdu: Any, content: np.ndarray) -> np.ndarray:
+    _check_packed(hdu, content)
+    try:
+        return np.array(hdu.data)
+    except Exception as error:  # that of the decoder has no public name
+        raise DataError(
+            f"can't be read: image {hdu.name} can't be unpacked, {one_line(error)}; download it again"
+        ) from error
+
+
+def _check_packed(hdu: Any, content: np.ndarray) -> None:
+    """What decoders take as it is, and an image of any size that the header may announce."""
+    info, name = hdu.fileinfo(), one_line(hdu.name)
+    header = fits.Header.fromstring(content[info["hdrLoc"] : info["datLoc"]].tobytes())
+    kind = header.get("ZCMPTYPE")
+    if kind not in TILES:
+        raise DataError(
+            f"can't be read: image {name} is packed with {kind!r}, not {', '.join(TILES)}; unpack it by funpack"
+        )
+    given = {header[key]: header.get(f"ZVAL{key[5:]}") for key in header["ZNAME*"]}
+    if not (given.get("BLOCKSIZE", 32) in (16, 32) and given.get("BYTEPIX", 4) in (1, 2, 4, 8)):
+        raise DataError(f"can't be read: image {name} is packed in an unknown way, {given}; download it again")
+    size, stored = math.prod(hdu.shape) * abs(hdu.header["BITPIX"]) // 8, info["datSpan"]
+    if size > most_unpacked(stored):
+        raise DataError(f"can't be read: its packed image {name} of {stored} bytes announces {size} bytes")
+    heap = content[info["datLoc"] + int(header.get("THEAP", header["NAXIS1"] * header["NAXIS2"])) :]
+    for k, column in enumerate(hdu.compressed_data.names, 1):
+        width = WIDTHS.get(re.sub(r"^\d*[PQ](.).*", r"\1", str(header[f"TFORM{k}"])), 0)
+        for count, begin in hdu.compressed_data[column].tolist() if column in PACKED else ():
+            _check_tile(heap[begin : begin + width * count].tobytes(), size)
+
+
+def _check_tile(tile: bytes, size: int) -> None:
+    """A tile packed with gzip isn't larger than the image."""
+    if not tile.startswith(b"\x1f\x8b"):
+        return
+    unpacked = zlib.decompressobj(31)
+    if len(unpacked.decompress(tile, size + 1)) > size or unpacked.unused_data.strip(b"\0"):
+        raise DataError(f"can't be read: a packed tile holds more than the image of {size} bytes; download it again")
 
 
 def _flags(stored: np.ndarray) -> np.ndarray:
@@ -162,16 +305,16 @@ def _is_unsigned(header: fits.Header) -> bool:
     return header.get("BZERO") == UNSIGNED and header.get("BSCALE", 1) == 1 and "BLANK" not in header
 
 
-def _check_end(rest: np.ndarray, last: str, path: Path) -> None:
+def _check_end(rest: np.ndarray, last: str, name: str) -> None:
     """What follows the last HDU: nothing, padding, or the begin of an extension whose header was cut."""
     if not np.any((rest != 0) & (rest != ord(" "))):
         return
     begin = rest[:8].tobytes()
     if b"XTENSION".startswith(begin):
         raise DataError(
-            f"{path} is cut short: the header of the extension after {last} is not whole; download it again"
+            f"{name} is cut short: the header of the extension after {last} is not whole; download it again"
         )
-    warnings.warn(f"{path}: {rest.size} bytes after extension {last} are no FITS and are ignored", stacklevel=3)
+    warnings.warn(f"{name}: {rest.size} bytes after extension {last} are no FITS and are ignored", stacklevel=3)
 
 
 @contextmanager

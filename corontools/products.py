@@ -25,7 +25,8 @@ __all__ = [
 MODELS = {2: "ImageModel", 3: "CubeModel", 4: "QuadModel"}
 # cards that describe the file's layout, not the exposure; astropy writes them anew
 LAYOUT = ("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "NAXIS4", "EXTEND", "PCOUNT",
-          "GCOUNT", "BSCALE", "BZERO", "EXTNAME", "EXTVER", "CHECKSUM", "DATASUM", "HISTORY")  # fmt: skip
+          "GCOUNT", "BSCALE", "BZERO", "BLANK", "TFIELDS", "THEAP", "GROUPS", "EXTNAME", "EXTVER", "CHECKSUM",
+          "DATASUM", "HISTORY")  # fmt: skip
 PLANES = {"ERR", "DQ", *(f"VAR_{name.upper()}" for name in VARIANCES)}
 RAMP_PLANES = {"PIXELDQ", "GROUPDQ"}
 # cards of a celestial WCS, its distortion and its footprint
@@ -33,6 +34,8 @@ WCS_CARD = re.compile(
     r"(WCSAXES|CRPIX\d|CRVAL\d|CTYPE\d|CUNIT\d|CDELT\d|CROTA\d|PC\d_\d|CD\d_\d|PV\d_\d+|LONPOLE|LATPOLE|"
     r"RADESYS|EQUINOX|[AB]P?_(ORDER|DMAX|\d_\d)|S_REGION)$"
 )
+# greatest order of a SIP distortion (Shupe et al. 2005); a card may announce any, and their number is its square
+SIP_ORDER = 9
 # characters of a HISTORY card; of a text and its comment on one card
 CARD, ROOM = 72, 65
 # suffixes of what a step may be given
@@ -103,17 +106,34 @@ def _science(hdus: Sequence[fits.Extension]) -> fits.Extension:
 
 
 def celestial_wcs(header: astrofits.Header) -> Any:
-    """Celestial WCS of an image header, None where it has none."""
+    """Celestial WCS of an image header, None where it has none.
+
+    Raises
+    ------
+    DataError
+        If its cards contradict each other or hold what they can't.
+    """
     if "CTYPE1" not in header:
         return None
-    from astropy.wcs import WCS, FITSFixedWarning, WcsError
+    from astropy.utils.exceptions import AstropyWarning
+    from astropy.wcs import WCS, WcsError
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)  # e.g. MJD-OBS set from DATE-OBS: no loss
+        warnings.simplefilter("ignore", AstropyWarning)  # e.g. MJD-OBS set from DATE-OBS: no loss
         try:
-            return WCS(header, naxis=2).celestial
-        except (WcsError, ValueError) as error:
-            raise DataError(f"the WCS in the SCI header can't be used: {error}") from error
+            _check_sip(header)
+            wcs = WCS(header, naxis=2).celestial
+            wcs.wcs.set()
+        except (WcsError, *fits.UNREADABLE) as error:
+            raise DataError(f"the WCS in the SCI header can't be used: {fits.one_line(error)}") from error
+    return wcs if wcs.naxis == 2 else None
+
+
+def _check_sip(header: astrofits.Header) -> None:
+    for key in ("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"):
+        order = header.get(key, 0)
+        if not (isinstance(order, int | float) and 0 <= order <= SIP_ORDER):
+            raise DataError(f"{key} should be a whole number up to {SIP_ORDER}, found {order!r}")
 
 
 def headers(exposure: Exposure, cards: Mapping[str, Any] | None = None) -> tuple[astrofits.Header, astrofits.Header]:

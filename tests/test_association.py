@@ -236,3 +236,10 @@ def test_the_real_association_holds_two_rolls_and_six_references(aumic):
     assert (len(aumic.science), len(aumic.references)) == (2, 6)
     assert [e.meta.roll for e in aumic.science] == pytest.approx([63.76, 73.77], abs=0.01)
     assert aumic.psfmask.shape[-2:] == (320, 320)
+
+
+def test_a_message_stays_short_whatever_the_number_of_names(folder):
+    members = [("science", "s.fits"), *(("psf", f"{i}.fits") for i in range(10_000))]
+    assert len(refused(folder, table(members), r"10000 member\(s\) missing")) < 2000
+    two = table()["products"] * 5000
+    assert len(refused(folder, table(products=two), "defines 5000 products")) < 2000

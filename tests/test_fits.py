@@ -378,3 +378,80 @@ def test_a_card_that_fits_cannot_hold_is_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r"x\.fits can't be written, its header is not valid FITS: .*BU`IT"):
         fits.write(tmp_path / "x.fits", [astrofits.PrimaryHDU(header=header)])
     assert os.listdir(tmp_path) == []
+
+
+def test_what_begins_otherwise_is_told_by_its_first_bytes(tmp_path):
+    path = tmp_path / "x.fits"
+    path.write_bytes(b"\x89PNG\r\n" + bytes(4000))
+    with pytest.raises(DataError) as error:
+        fits.read(path)
+    assert "it begins with b'\\x89PNG\\r\\n\\x00\\x00', not SIMPLE; download it again" in str(error.value)
+    assert "ignore_missing_simple" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_file_that_unpacks_to_very_much_is_refused(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(fits, "ROOM", 1 << 20)
+    path = tmp_path / f"x.fits.{suffix}"
+    path.write_bytes(PACKERS[suffix](bytes(1 << 19)) * 90)
+    with pytest.raises(DataError, match=r"unpacks to more than [1-9] MB, 100 times its size; unpack it yourself"):
+        fits.read(path)
+
+
+@pytest.mark.parametrize("key", ["NAXIS", "TFIELDS"])
+def test_a_header_with_very_many_axes_or_columns_is_refused(whole, tmp_path, key):
+    path = tmp_path / "x.fits"
+    with_table = whole.read_bytes()
+    place = with_table.rindex(f"{key:8}=".encode())
+    path.write_bytes(with_table[: place + 10] + b"1" + b"0" * 19 + with_table[place + 30 :])
+    with pytest.raises(DataError, match=f"{key} .* is more than the 999 that FITS allows"):
+        fits.read(path)
+
+
+def packed_image(path: Path, **cards: object) -> Path:
+    """A tile-compressed image whose table announces something else."""
+    image = np.arange(600, dtype=np.int16).reshape(20, 30)
+    astrofits.HDUList([astrofits.PrimaryHDU(), astrofits.CompImageHDU(image, name="SCI")]).writeto(path)
+    with astrofits.open(path, mode="update", disable_image_compression=True) as hdus:
+        hdus[1].header.update(cards)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [({"ZNAXIS1": 10**6, "ZNAXIS2": 10**6}, "announces 2000000000000 bytes"),
+     ({"ZCMPTYPE": "HCOMPRESS_1"}, "packed with 'HCOMPRESS_1', not RICE_1.*unpack it by funpack"),
+     ({"ZVAL1": 0}, "packed in an unknown way"), ({"ZVAL2": 3}, "packed in an unknown way"),
+     ({"ZTILE1": 7}, "can't be unpacked")],
+)  # fmt: skip
+def test_a_packed_image_that_can_not_be_is_refused(tmp_path, cards, message):
+    with pytest.raises(DataError, match=message):
+        fits.read(packed_image(tmp_path / "x.fits", **cards))
+
+
+def test_a_tile_that_unpacks_to_more_than_its_image_is_refused(tmp_path):
+    path = tmp_path / "x.fits"
+    tile = np.frombuffer(gzip.compress(bytes(1 << 20)), np.uint8)
+    column = astrofits.Column("COMPRESSED_DATA", "1PB()", array=np.array([tile, tile], object))
+    table = astrofits.BinTableHDU.from_columns([column], name="SCI")
+    table.header.update(
+        ZIMAGE=True, ZCMPTYPE="GZIP_1", ZBITPIX=16, ZNAXIS=2, ZNAXIS1=30, ZNAXIS2=2, ZTILE1=30, ZTILE2=1
+    )
+    astrofits.HDUList([astrofits.PrimaryHDU(), table]).writeto(path)
+    with pytest.raises(DataError, match="a packed tile holds more than the image of 120 bytes"):
+        fits.read(path)
+
+
+def test_a_message_is_one_line_of_bounded_length():
+    assert fits.one_line("a\n  b\x00\ud800") == r"a b\x00\ud800"
+    assert len(fits.one_line("x" * 10**6)) < 1100
+
+
+@pytest.mark.parametrize(("key", "value"), [("GCOUNT", -4), ("PCOUNT", -1800)])
+def test_an_extension_of_negative_size_is_refused(whole, tmp_path, key, value):
+    path = tmp_path / "x.fits"
+    content = whole.read_bytes()
+    place = content.index(f"{key:8}=".encode(), content.index(b"XTENSION"))
+    path.write_bytes(content[: place + 10] + f"{value:>20}".encode() + content[place + 30 :])
+    with pytest.raises(DataError, match="extension SCI announces a negative size"):
+        fits.read(path)

@@ -386,3 +386,48 @@ def test_a_crop_of_a_real_exposure_keeps_the_sky_with_its_distortion(aumic, tmp_
     offset = np.array(aumic.science[0].center) - crop.center
     expected = aumic.science[0].wcs.all_pix2world(points + offset, 0)
     np.testing.assert_allclose(again.wcs.all_pix2world(points, 0), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [({"A_ORDER": 30000, "B_ORDER": 30000}, "A_ORDER should be a whole number up to 9, found 30000"),
+     ({"B_ORDER": "x"}, "B_ORDER should be a whole number up to 9, found 'x'"),
+     ({"CTYPE1": 7}, "WCS in the SCI header can't be used"), ({"CUNIT1": "furlong ("}, "can't be used"),
+     ({"CD1_1": 0.0, "CD2_1": 0.0}, "can't be used")],
+)  # fmt: skip
+def test_a_wcs_that_can_not_be_is_refused_on_one_line(tmp_path, write_calints, cards, message):
+    path = write_calints(tmp_path / "x.fits", np.ones((1, 4, 5)), science=cards)
+    with pytest.raises(DataError, match=message) as error:
+        Exposure.read(path)
+    assert str(error.value).isprintable()
+
+
+def test_cards_of_tables_are_not_carried_into_images(tmp_path, write_calints):
+    path = write_calints(tmp_path / "x.fits", np.ones((1, 4, 5)), primary={"TFIELDX": "many", "THEAP": 3})
+    path.write_bytes(path.read_bytes().replace(b"TFIELDX =", b"TFIELDS ="))
+    Exposure.read(path).save(tmp_path / "y.fits")
+    assert not {"TFIELDS", "THEAP"} & set(astrofits.getheader(tmp_path / "y.fits"))
+
+
+def test_cards_that_astropy_mends_are_no_warnings(tmp_path, write_calints):
+    path = write_calints(tmp_path / "x.fits", np.ones((1, 4, 5)), science={"EQUINOX": 1.5})
+    content = path.read_bytes()
+    place = content.index(b"EQUINOX =")
+    path.write_bytes(content[: place + 10] + b"              1e-400" + content[place + 30 :])
+    assert Exposure.read(path).wcs is not None
+
+
+def test_a_spectral_axis_is_no_celestial_wcs(tmp_path, write_calints):
+    cards = {"CTYPE1": "FREQ", "CTYPE2": "STOKES", "CUNIT1": "Hz", "CUNIT2": ""}
+    path = write_calints(tmp_path / "x.fits", np.ones((1, 4, 5)), science=cards)
+    assert Exposure.read(path).wcs is None
+
+
+def test_the_value_of_missing_integers_is_not_carried_into_reals(tmp_path):
+    hdu = astrofits.ImageHDU(np.array([[1, 7], [3, 4]], np.int16), name="SCI")
+    hdu.header["BLANK"] = 7
+    astrofits.HDUList([astrofits.PrimaryHDU(), hdu]).writeto(tmp_path / "a.fits")
+    path = Exposure.read(tmp_path / "a.fits").save(tmp_path / "b.fits")
+    with astrofits.open(path) as hdus:
+        assert "BLANK" not in hdus["SCI"].header
+        np.testing.assert_array_equal(hdus["SCI"].data, [[1, np.nan], [3, 4]])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
+import re
+import reprlib
+import struct
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +20,7 @@ import numpy as np
 from corontools.background.product import MASK
 from corontools.errors import DataError
 from corontools.exposure import Exposure
+from corontools.fits import is_packed, most_unpacked, one_line, reading
 
 __all__ = ["Order", "Sources", "orders"]
 
@@ -23,6 +29,10 @@ PIXEL = (("x", "y"), ("xcentroid", "ycentroid"))
 CORNERS = tuple(f"sky_bbox_{corner}" for corner in ("ll", "lr", "ul", "ur"))
 MAGNITUDES = ("isophotal_abmag", "abmag", "mag")
 CATALOGS = {".ecsv", ".txt", ".csv", ".cat"}
+# px from a source, beyond any detector
+FAR = 1e6
+# levels of the tree of an ASDF file
+DEEPEST = 200
 HINT = '{1: {"offset": (80, 0), "extent": (240, 10)}}'
 
 
@@ -139,9 +149,8 @@ def orders(dispersion: Mapping[Any, Any] | str | os.PathLike[str]) -> tuple[Orde
     if not isinstance(dispersion, Mapping):
         dispersion = _loaded(Path(dispersion))
     if not isinstance(dispersion, Mapping) or not dispersion:
-        raise DataError(
-            f"a dispersion tells for each order an offset and an extent in px: {HINT}; found {dispersion!r}"
-        )
+        found = reprlib.repr(dispersion)
+        raise DataError(f"a dispersion tells for each order an offset and an extent in px: {HINT}; found {found}")
     return tuple(_order(name, entry) for name, entry in dispersion.items())
 
 
@@ -149,25 +158,31 @@ def _loaded(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the dispersion file {path} can't be read: {error}") from error
+        raise DataError(f"the dispersion file {path} can't be read: {one_line(error)}") from error
     import yaml  # late: it comes with astropy, and few need it
 
     try:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path} is neither JSON nor YAML: {error}") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(f"{path} is neither JSON nor YAML: {one_line(error)}") from error
 
 
 def _order(name: Any, entry: Any) -> Order:
     pairs = []
     for key in ("offset", "extent"):
-        value = entry.get(key) if isinstance(entry, Mapping) else None
-        try:
-            x, y = (float(number) for number in value)  # type: ignore[union-attr]
-        except (TypeError, ValueError) as error:
-            raise DataError(f"order {name} needs {key}: two numbers in px, as {HINT}; found {entry!r}") from error
-        pairs.append((x, y))
+        value: Any = entry.get(key) if isinstance(entry, Mapping) else None
+        if not _is_pair(value):
+            # not written out: YAML can hold a part of itself many times
+            found = reprlib.repr(entry)
+            raise DataError(f"order {reprlib.repr(name)} needs {key}: two numbers in px, as {HINT}; found {found}")
+        pairs.append((float(value[0]), float(value[1])))
     return Order(*pairs)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether these are two numbers that can be px."""
+    numbers: Any = value if isinstance(value, list | tuple | np.ndarray) else ()
+    return len(numbers) == 2 and all(isinstance(n, int | float | np.number) and -FAR < n < FAR for n in numbers)
 
 
 def _table(given: Any) -> Any:
@@ -176,13 +191,14 @@ def _table(given: Any) -> Any:
         return given
     if not isinstance(given, str | os.PathLike) or Path(given).suffix.lower() not in CATALOGS:
         return None
+    import yaml
     from astropy.table import Table
 
-    form = "ascii.ecsv" if Path(given).suffix.lower() == ".ecsv" else "ascii"
-    try:
-        return Table.read(given, format=form)
-    except (OSError, ValueError) as error:
-        raise DataError(f"the catalogue {given} can't be read: {error}") from error
+    path = Path(given)
+    with reading(path, "a table", csv.Error, RecursionError, yaml.YAMLError):
+        if is_packed(path):
+            raise DataError(f"the catalogue {path} is packed; unpack it")
+        return Table.read(path, format="ascii.ecsv" if path.suffix.lower() == ".ecsv" else "ascii")
 
 
 def _is_boxes(given: Any) -> bool:
@@ -217,18 +233,59 @@ def _asdf_mask(path: Path) -> np.ndarray:
     """The `mask` (else the `data`) of a data model saved as ASDF."""
     try:
         import asdf  # comes with stdatamodels, which only those need who work with ASDF
+        import yaml
     except ImportError as error:
         raise DataError(f"{path.name}: asdf is needed for an ASDF file: pip install asdf, or give FITS") from error
-    try:
-        # the tree holds data models of many kinds, of which only one array is wanted: no schema, no converter
-        with asdf.open(path, memmap=False, lazy_load=False, ignore_unrecognized_tag=True) as file:
-            names = list(map(str, file.tree))
-            found = next((np.array(file.tree[name]) for name in ("mask", "data") if name in names), None)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path.name} can't be read as ASDF: {error}") from error
-    if found is None:
-        raise DataError(f"{path.name}: neither mask nor data in it, found {', '.join(names)}")
-    return found
+    failures = (RecursionError, NotImplementedError, struct.error, yaml.YAMLError, asdf.ValidationError)
+    with reading(path, "ASDF", *failures), warnings.catch_warnings():
+        warnings.simplefilter("ignore", asdf.exceptions.AsdfWarning)
+        _check_depth(path)
+        _check_blocks(path)
+        tree = asdf.util.load_yaml(path, tagged=True)
+        name = next((name for name in ("mask", "data") if name in tree), None)
+        if name is None:
+            raise DataError(f"{path.name}: neither mask nor data in it, found {one_line(', '.join(map(str, tree)))}")
+        _check_node(tree[name], path)
+        # the tree holds data models of many kinds, of which only one array is made
+        with asdf.open(path, memmap=False, lazy_tree=True, ignore_unrecognized_tag=True) as file:
+            found = np.asarray(file.tree[name])
+            if found.nbytes > most_unpacked(path.stat().st_size):
+                raise DataError(f"{path.name}: {name} of shape {found.shape} is larger than the file can hold")
+            return np.array(found)
+
+
+def _check_depth(path: Path) -> None:
+    """A tree that is too deep would end Python itself, as libraries go down it by recursion."""
+    import yaml
+
+    depth, loader = 0, getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with path.open("rb") as file:
+        for event in yaml.parse(_text_of(file.read()), Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise DataError(f"{path.name}: its tree is deeper than {DEEPEST} levels; make it again")
+
+
+def _text_of(content: bytes) -> bytes:
+    """The tree of an ASDF file, before its blocks."""
+    end = re.search(rb"\r?\n\.\.\.\r?\n", content)
+    return content if end is None else content[: end.end()]
+
+
+def _check_node(node: Any, path: Path) -> None:
+    """An array of the file itself: another source is a file or an address that would be opened."""
+    source = node.get("source", 0) if isinstance(node, Mapping) else 0
+    if "core/ndarray" not in getattr(node, "_tag", "") or not isinstance(source, int):
+        raise DataError(f"{path.name}: its mask isn't an array that the file itself holds, found {reprlib.repr(node)}")
+
+
+def _check_blocks(path: Path) -> None:
+    """Blocks announce how much room they take unpacked."""
+    content = path.read_bytes()
+    for begin in re.finditer(re.escape(b"\xd3BLK"), content):
+        head = content[begin.end() : begin.end() + 34]
+        if len(head) == 34 and max(struct.unpack(">QQQ", head[10:])) > most_unpacked(len(content)):
+            raise DataError(f"{path.name}: a block announces more than the file can hold; make or download it again")
 
 
 def _bright(table: Any, faintest: float | None) -> np.ndarray:
@@ -239,7 +296,7 @@ def _bright(table: Any, faintest: float | None) -> np.ndarray:
     if name is None:
         raise DataError(
             f"mmag_extract needs AB magnitudes, column {' or '.join(MAGNITUDES)}; the catalogue has "
-            f"{', '.join(table.colnames)}"
+            f"{one_line(', '.join(table.colnames))}"
         )
     return ~(_column(table, name) > faintest)
 
@@ -263,7 +320,7 @@ def _footprints(table: Any, target: Exposure) -> tuple[np.ndarray, np.ndarray]:
     without = "" if target.wcs is not None else f", which {target._name} has no WCS for"
     raise DataError(
         f"the catalogue lacks positions: columns {sky_names} (sky{without}) or x, y or xcentroid, ycentroid (0-based "
-        f"px of the target); it has {', '.join(table.colnames)}"
+        f"px of the target); it has {one_line(', '.join(table.colnames))}"
     )
 
 
@@ -275,5 +332,8 @@ def _on_target(target: Exposure, ra: Sequence[Any], dec: Sequence[Any]) -> tuple
 def _column(table: Any, name: str) -> np.ndarray:
     """A column as numbers; what is masked is NaN."""
     column = table[name]
-    values = np.asarray(getattr(column, "value", column), np.float64)
+    try:
+        values = np.asarray(getattr(column, "value", column), np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"column {name!r} of the catalogue should hold numbers, found {one_line(error)}") from error
     return np.where(np.ma.getmaskarray(column), np.nan, values) if hasattr(column, "mask") else values

@@ -12,6 +12,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from corontools.errors import DataError
+from corontools.fits import one_line
 
 __all__ = ["GAIA_AB", "ColumnMap"]
 
@@ -89,8 +90,9 @@ class ColumnMap:
         found = {role: self._column(table, role) for role in ROLES}
         missing = [role for role in ("ra", "dec") if found[role] is None]
         if missing:
+            there = one_line(", ".join(table.colnames))
             raise DataError(
-                f"{name}: no column is known to hold {' and '.join(missing)} (found: {', '.join(table.colnames)}); "
+                f"{name}: no column is known to hold {' and '.join(missing)} (found: {there}); "
                 f"name it, columns={{'{missing[0]}': ...}}"
             )
         for role, column in found.items():
@@ -108,9 +110,8 @@ class ColumnMap:
     def _check_names(self, table: Table, name: str) -> None:
         for role, column in self.columns.items():
             if column not in table.colnames:
-                raise DataError(
-                    f"{name}: column {column!r}, named for {role!r}, isn't there (found: {', '.join(table.colnames)})"
-                )
+                there = one_line(", ".join(table.colnames))
+                raise DataError(f"{name}: column {column!r}, named for {role!r}, isn't there (found: {there})")
 
     def _column(self, table: Table, role: str) -> str | None:
         if role in self.columns:

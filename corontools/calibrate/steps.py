@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import IntFlag
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from corontools.calibrate.snaps import SnapCombiner
 from corontools.calibrate.stars import ScienceSelector
 from corontools.calibrate.wcsfit import SipFitter
 from corontools.errors import DataError
+from corontools.fits import one_line
 
 __all__ = ["Steps"]
 
@@ -135,10 +137,11 @@ class Steps:
 
         try:
             return cls.of(tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise DataError(f"{path} can't be read as options of the calibration (TOML): {error}") from error
         except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+            raise DataError(f"{path}: {one_line(error)}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            reason = one_line(error)
+            raise DataError(f"{path} can't be read as options of the calibration (TOML): {reason}") from error
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write all options to a TOML file.
@@ -240,26 +243,40 @@ def _changed(step: Any, options: Mapping[str, Any], name: str) -> Any:
 def _other(options: Mapping[str, Any], name: str) -> Any:
     """The step that a file names by its type."""
     kind, rest = options["type"], {key: value for key, value in options.items() if key != "type"}
-    if kind not in OTHERS:
+    if not isinstance(kind, str) or kind not in OTHERS:
         raise DataError(f"{name}: no step is called {kind!r}; there are {', '.join(OTHERS)}, and the default ones")
-    if any(one.default is MISSING and one.default_factory is MISSING for one in fields(OTHERS[kind])):
-        return OTHERS[kind](**{key: tuple(v) if isinstance(v, list) else v for key, v in rest.items()})
+    if kind == ColorTerm.__name__:
+        return _color_term(rest, name)
     return _changed(OTHERS[kind](), rest, name)
+
+
+def _color_term(options: Mapping[str, Any], name: str) -> ColorTerm:
+    """A colour term has no defaults: its own words are needed, and numbers are."""
+    lost = [one for one in ("band", "color", "coefficients") if one not in options]
+    if lost:
+        raise DataError(f"{name}: a ColorTerm needs {', '.join(lost)}")
+    return _changed(ColorTerm("", ("", ""), (0.0,)), options, name)
 
 
 def _like(present: Any, value: Any, name: str) -> Any:
     """A value of the kind of the one that it takes the place of."""
     if is_dataclass(present):
         return _step_like(present, value, name)
-    if isinstance(value, Mapping) and "type" in value:
+    if present is None and isinstance(value, Mapping) and "type" in value:
         return _other(value, name)
     if isinstance(value, list | tuple) and isinstance(present, IntFlag | tuple):
-        return tuple(value) if isinstance(present, tuple) else _flags(type(present), value, name)
-    if type(present) is float and type(value) is int:
+        return _each_like(present, value, name) if isinstance(present, tuple) else _flags(type(present), value, name)
+    if type(present) is float and type(value) is int and abs(value) < sys.float_info.max:
         return float(value)
-    if present is None or isinstance(value, type(present)):
+    # True and False are no numbers here, though they are in Python
+    if present is None or (isinstance(value, type(present)) and isinstance(value, bool) <= isinstance(present, bool)):
         return value
     raise DataError(f"{name} should be {type(present).__name__}, found {value!r}")
+
+
+def _each_like(present: tuple[Any, ...], values: Any, name: str) -> tuple[Any, ...]:
+    """As many values as one likes, of the kind of the first of those that they take the place of."""
+    return tuple(_like(present[0], one, name) for one in values) if present else tuple(values)
 
 
 def _step_like(present: Any, value: Any, name: str) -> Any:
@@ -272,7 +289,7 @@ def _step_like(present: Any, value: Any, name: str) -> Any:
 
 
 def _flags(kind: type[IntFlag], names: Any, where: str) -> IntFlag:
-    unknown = [name for name in names if name not in kind.__members__]
+    unknown = [name for name in names if not isinstance(name, str) or name not in kind.__members__]
     if unknown:
         raise DataError(f"{where}: no plane {', '.join(map(str, unknown))}; there are {', '.join(kind.__members__)}")
     made = kind(0)

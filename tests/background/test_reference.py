@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 
 from corontools import DQ, BackgroundModel, DataError, Exposure, replay
 from corontools.arrays.factor import fit_factor
+from corontools.background.sources import Sources, orders
 
 SHAPE = (256, 320)
 TRUTH = 0.5
@@ -296,3 +297,67 @@ def test_what_can_not_be_used_is_refused(tmp_path):
     for options in ({"outlier_percent": 60}, {"maxiter": -1}):
         with pytest.raises(DataError, match="outlier_percent"):
             model.fit(exposure, **options)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 3000, BOMB, "1: {offset: [.nan, 0], extent: [1, 1]}",
+                                  "1: {offset: [1.0e+30, 0], extent: [1, 1]}", "1: {offset: '12', extent: [1, 1]}",
+                                  "1: !!python/object/apply:os.system [true]"])  # fmt: skip
+def test_a_hostile_dispersion_is_refused_on_a_short_line(tmp_path, text):
+    for name in ("a.yaml", "a.json"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError) as error:
+            orders(tmp_path / name)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [("mask: !core/ndarray-1.0.0 {source: 'http://127.0.0.1:9', datatype: uint8, shape: [2]}", "the file itself holds"),
+     ("mask: {$ref: 'file:///etc/hostname#/mask'}", "the file itself holds"), ("mask: 3", "the file itself holds"),
+     ("mask: " + "[" * 150_000, "deeper than 200 levels|can't be read as ASDF"), ("mask: ]", "can't be read as ASDF"),
+     ("mask: !!python/object/apply:os.system [true]", "the file itself holds")],
+)  # fmt: skip
+def test_a_hostile_asdf_file_is_refused(tmp_path, tree, message):
+    pytest.importorskip("asdf")
+    path = tmp_path / "a.asdf"
+    head = "#ASDF 1.0.0\n#ASDF_STANDARD 1.5.0\n%YAML 1.1\n%TAG ! tag:stsci.edu:asdf/\n--- !core/asdf-1.1.0\n"
+    path.write_text(f"{head}{tree}\n...\n")
+    with pytest.raises(DataError, match=message) as error:
+        Sources.of(path, None, None)
+    assert str(error.value).isprintable()
+
+
+def test_an_asdf_array_that_announces_more_than_its_file_is_refused(tmp_path):
+    asdf = pytest.importorskip("asdf")
+    path = tmp_path / "a.asdf"
+    asdf.AsdfFile({"mask": np.ones((4, 5), np.uint8)}).write_to(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"shape: [4, 5]", b"shape: [90000, 90000]\n  strides: [0, 0]"))
+    with pytest.raises(DataError, match="larger than the file can hold"):
+        Sources.of(path, None, None)
+    block = content.index(b"\xd3BLK") + 14
+    path.write_bytes(content[: block + 10])
+    with pytest.raises(DataError, match="can't be read as ASDF"):
+        Sources.of(path, None, None)
+    path.write_bytes(content[: block + 16] + (1 << 40).to_bytes(8, "big") + content[block + 24 :])
+    with pytest.raises(DataError, match="a block announces more than the file can hold"):
+        Sources.of(path, None, None)
+
+
+def test_a_catalogue_of_words_and_a_packed_one_are_refused(tmp_path):
+    import gzip
+
+    exposure = target()
+    for text, message in (("x y\na b\n", "column 'x' of the catalogue should hold numbers"), ("", "can't be read")):
+        (tmp_path / "a.txt").write_text(text)
+        with pytest.raises(DataError, match=message):
+            Sources.of(tmp_path / "a.txt", {1: {"offset": (0, 0), "extent": (1, 1)}}, None).background(exposure)
+    (tmp_path / "a.txt").write_bytes(gzip.compress(b"x y\n1 2\n"))
+    with pytest.raises(DataError, match="is packed; unpack it"):
+        Sources.of(tmp_path / "a.txt", {}, None)

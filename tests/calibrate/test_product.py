@@ -8,7 +8,8 @@ from astropy.table import Table
 from corontools import CalibratedImage, DataError, RefCat, replay
 from corontools.calibrate import Plane, calibrate
 from corontools.calibrate.background import BackgroundList
-from corontools.calibrate.product import TABLES, product_names, read_visit_image
+from corontools.calibrate.product import TABLES, product_names, psf_from_hdu, psf_to_hdu, read_visit_image
+from corontools.calibrate.psf import GaussianPSF
 from corontools.simulate import star_field
 
 
@@ -126,3 +127,29 @@ def test_another_file_is_told(tmp_path):
     fits.PrimaryHDU(np.ones((3, 3))).writeto(tmp_path / "a.fits")
     with pytest.raises(DataError, match=r"is no preliminary_visit_image: it has no extension IMAGE"):
         read_visit_image(tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize(
+    ("name", "extension", "cards", "message"),
+    [("preliminary_visit_image", "PSF", {"STRTCH00": "x"}, "can't be read as FITS: could not convert"),
+     ("preliminary_visit_image", "PSF", {"PSFMODEL": "gaussian", "PSFSIZE": 9}, "can't be read as FITS"),
+     ("preliminary_visit_image_background", "BACKGROUND", {"BIN_SIZE": 1}, r"a background of .* bins, which isn't"),
+     ("preliminary_visit_image_background", "BACKGROUND", {"BIN_SIZE": 0}, "isn't one of"),
+     ("preliminary_visit_image_background", "BACKGROUND", {"BG_ORDER": 10**6}, "isn't one of"),
+     ("preliminary_visit_image_background", "BACKGROUND", {"BG_STYLE": "x"}, "isn't one of"),
+     ("preliminary_visit_image_background", "BACKGROUND", {"IMAGE_NX": "x"}, "background.fits can't be read as FITS")],
+)  # fmt: skip
+def test_a_damaged_product_is_refused(folder, tmp_path, name, extension, cards, message):
+    for one in ("preliminary_visit_image", "preliminary_visit_image_background"):
+        (tmp_path / f"{one}.fits").write_bytes((folder / f"{one}.fits").read_bytes())
+    with fits.open(tmp_path / f"{name}.fits", mode="update") as hdus:
+        hdus[extension].header.update(cards)
+    with pytest.raises(DataError, match=message):
+        read_visit_image(tmp_path / "preliminary_visit_image.fits")
+
+
+def test_a_psf_wider_than_any_is_refused():
+    hdu = psf_to_hdu(GaussianPSF(1.7, 9))
+    hdu.header["PSFSIZE"] = 10**9 + 1
+    with pytest.raises(DataError, match="a PSF is at most 2047 px wide, found PSFSIZE = 1000000001"):
+        psf_from_hdu(hdu)

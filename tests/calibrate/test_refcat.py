@@ -258,11 +258,11 @@ def test_shards_are_put_together_and_each_source_counts_once(tmp_path):
 
 def test_files_that_are_no_catalogue_are_errors(tmp_path):
     (tmp_path / "refs.fits").write_text("nothing")
-    with pytest.raises(DataError, match=r"refs\.fits: no table can be read"):
+    with pytest.raises(DataError, match=r"refs\.fits can't be read as FITS: it begins with"):
         RefCat.read(tmp_path / "refs.fits")
     with pytest.raises(DataError, match=r"is one of \.fits"):
         RefCat.read(tmp_path / "refs.dat")
-    with pytest.raises(DataError, match=r"none\.ecsv: no table can be read"):
+    with pytest.raises(DataError, match=r"none\.ecsv can't be read as a table: No such file"):
         RefCat.read(tmp_path / "none.ecsv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no reference source in"):
@@ -317,3 +317,50 @@ def test_gaia_becomes_sdss_by_the_published_polynomial():
         assert "Gaia DR2" in str(term)
     with pytest.raises(DataError, match="transformed to g, r, i, found 'z'"):
         gaia_dr2_to_sdss("z")
+
+
+def test_names_of_columns_stand_on_one_line():
+    with pytest.raises(DataError, match="no column is known to hold ra") as error:
+        RefCat.from_table(Table({"\x04\n": [1.0], "dec": [2.0]}))
+    assert str(error.value).isprintable()
+
+
+def test_a_votable_that_refers_to_other_files_is_refused(tmp_path):
+    (tmp_path / "secret").write_text("1,2")
+    path = tmp_path / "a.vot"
+    for text in (
+        f"<VOTABLE><DATA><BINARY><STREAM href='file://{tmp_path}/secret'/></BINARY></DATA></VOTABLE>",
+        f"<!DOCTYPE VOTABLE [<!ENTITY x SYSTEM 'file://{tmp_path}/secret'>]><VOTABLE>&x;</VOTABLE>",
+        f"<!DOCTYPE VOTABLE [<!ATTLIST STREAM href CDATA 'file://{tmp_path}/secret'>]><VOTABLE/>",
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match="refers to other files; give a VOTable that holds its data"):
+            RefCat.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".ecsv", ".csv", ".vot", ".parquet", ".fits"])
+def test_a_damaged_catalogue_is_refused_on_one_line(tmp_path, suffix):
+    import gzip
+
+    path = tmp_path / f"a{suffix}"
+    for content in (
+        b"",
+        b"\xff\xfe\x00",
+        b"# %ECSV 1.0\n# ---\n# datatype: " + b"[" * 9000,
+        gzip.compress(b"ra,dec\n1,2\n"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError) as error:
+            RefCat.read(path)
+        assert str(error.value).isprintable()
+
+
+def test_a_parquet_file_of_very_many_equal_rows_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    Table({"ra": np.ones(100_000), "dec": np.ones(100_000)}).write(path, format="parquet")
+    assert len(RefCat.read(path)) == 100_000
+    monkeypatch.setattr("corontools.fits.ROOM", 1000)
+    monkeypatch.setattr("corontools.fits.RATIO", 1)
+    with pytest.raises(DataError, match="announces 100000 rows, more than it can hold"):
+        RefCat.read(path)

@@ -84,3 +84,24 @@ def test_steps_that_are_not_the_default_ones_go_by_their_name(tmp_path):
     assert Steps.of(steps.changes()) == steps
     with pytest.raises(DataError, match="no step is called 'Mine'"):
         Steps.of({"astrometry": {"fitter": {"type": "Mine"}}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a = " + "[" * 5000, "can't be read as options"), ("a = " + "1" * 5000, "can't be read as options"),
+     ("[star_selector]\nmin_snr = 0x" + "f" * 400, "min_snr should be float"),
+     ("[psf_fitter]\norder = true", "order should be int, found True"),
+     ("[defects]\nplanes = ['BAD', {}]", "no plane {}"),
+     ("[star_selector]\nbad_flags = ['a', 3]", "bad_flags should be str, found 3"),
+     ("[psf_fitter]\norder = {type = 'SipFitter'}", "order should be int"),
+     ("[astrometry]\nfitter = {type = []}", r"no step is called \[\]"),
+     ("[photometry]\ncolor_term = {type = 'ColorTerm', x = 1}", "a ColorTerm needs band, color, coefficients"),
+     ("[photometry]\ncolor_term = {type = 'ColorTerm', band = 'r', color = ['g', 'r'], coefficients = ['a']}",
+      "coefficients should be float")],
+)  # fmt: skip
+def test_a_file_of_wrong_values_is_refused_on_a_short_line(tmp_path, text, message):
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as error:
+        Steps.read(path)
+    assert len(str(error.value)) < 1200
