@@ -48,6 +48,9 @@ def staged(
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file, not a folder; name another")
     there = [name for name in names if (folder / name).exists()]
+    linked = [name for name in names if (folder / name).parent != folder and (folder / name).parent.is_symlink()]
+    if linked:
+        raise DataError(f"{(folder / linked[0]).parent} is a link to another place; remove it, or name another folder")
     if there and not overwrite:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise FileExistsError(f"{folder} holds {there[0]}{more} already; choose another folder, or --overwrite")
@@ -82,6 +85,8 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[str]:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file, not a folder; name another")
     new, hidden = not folder.exists(), folder / KEPT
+    if hidden.is_symlink():
+        raise DataError(f"{hidden} is a link to another place; remove it")
     try:
         hidden.mkdir(parents=True, exist_ok=True)
         lock = FileLock(hidden / LOCK)
@@ -96,7 +101,9 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[str]:
         shutil.rmtree(hidden / PARTS, ignore_errors=True)
         (hidden / PARTS).mkdir()
         me = {"run": run, "host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        (hidden / HOLDER).write_text(json.dumps(me), encoding="utf-8")
+        part = hidden / PARTS / HOLDER
+        part.write_text(json.dumps(me), encoding="utf-8")
+        part.replace(hidden / HOLDER)  # also a link that somebody put there, and not what it points to
         yield run
     finally:
         _left(folder, new)
@@ -107,7 +114,7 @@ def holder(folder: Path) -> dict[str, Any]:
     """Run, host, process and begin of the run that holds a folder, or was killed while it did; empty without one."""
     try:
         found = json.loads((folder / KEPT / HOLDER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or one that is being written
+    except (OSError, ValueError, RecursionError):  # none, or one that is being written
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -62,7 +62,7 @@ def record_of(folder: str | os.PathLike[str], title: str) -> dict[str, Any] | No
     """The record of an item; None where there is none that can be used."""
     try:
         found = json.loads(_record(Path(folder), title).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or one that lost its end
+    except (OSError, ValueError, RecursionError):  # none, or one that lost its end
         return None
     return found if isinstance(found, dict) and all(isinstance(found.get(k), t) for k, t in KINDS.items()) else None
 

@@ -60,3 +60,22 @@ def test_products_may_have_folders(tmp_path):
         (part / "v1").mkdir()
         (part / "v1" / "a").write_text("a")
     assert (tmp_path / "out" / "v1" / "a").read_text() == "a"
+
+
+def test_links_to_other_places_are_not_written_through(tmp_path):
+    other, out = tmp_path / "other", tmp_path / "out"
+    other.mkdir()
+    (other / "mine").write_text("kept")
+    (out / ".corontools").mkdir(parents=True)
+    (out / ".corontools" / "holder").symlink_to(other / "mine")
+    with locked(out):
+        assert (other / "mine").read_text() == "kept"
+    (out / "sub").symlink_to(other)
+    with pytest.raises(DataError, match="is a link to another place"), staged(out, ["sub/mine"], overwrite=True):
+        pass
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / ".corontools").symlink_to(other)
+    with pytest.raises(DataError, match="is a link to another place"), locked(linked):
+        pass
+    assert (other / "mine").read_text() == "kept"

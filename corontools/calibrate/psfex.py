@@ -14,6 +14,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.polynomial import chebyshev, polynomial
 
+from corontools import fits as files
 from corontools.arrays.chebyshev import chebyshev_terms
 from corontools.calibrate.psf import PixelPSF
 from corontools.errors import DataError
@@ -59,7 +60,7 @@ def read_psfex(
     The PSF is sum_k u^i v^j M_k with u = (x - POLZERO1) / POLSCAL1 and v alike, x counted from 1, on samples PSF_SAMP
     px apart (Bertin 2011, ASP Conf. 442, 435). Powers of the first coordinate come first: 1, u, u^2, v, u v, v^2.
     """
-    model = _chosen(list(_models(path)), detector, path)
+    model = _chosen(_models(path), detector, path)
     axes, exponents = model.polynomial()
     planes = model.planes()
     if len(planes) != len(exponents):
@@ -141,20 +142,19 @@ def _exponents(names: list[str], groups: list[int], degrees: dict[int, int]) -> 
             yield of.get("X", 0), of.get("Y", 0)
 
 
-def _models(path: str | os.PathLike[str]) -> Iterator[_Model]:
+def _models(path: str | os.PathLike[str]) -> list[_Model]:
     """All models of a file."""
-    try:
-        with fits.open(path, memmap=False) as hdus:
-            for number, hdu in enumerate(hdus):
-                names = {name.lower() for name in getattr(getattr(hdu, "columns", None), "names", None) or ()}
-                if MASK not in names:
-                    continue
-                cards = {key.lower(): value for key, value in hdu.header.items() if key}
-                for row in hdu.data:
-                    where = f"{path}, extension {number}"
-                    yield _Model(cards | {name: row[name] for name in names}, where)
-    except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
-        raise DataError(f"{path} can't be read as FITS: {error}") from error
+    files.read(path)  # tells of files that are missing, cut short or no FITS
+    found = []
+    with files.reading(path, "FITS"), fits.open(path, memmap=False) as hdus:
+        for number, hdu in enumerate(hdus):
+            names = {name.lower() for name in getattr(getattr(hdu, "columns", None), "names", None) or ()}
+            if MASK not in names:
+                continue
+            cards = {key.lower(): value for key, value in hdu.header.items() if key}
+            where = f"{path}, extension {number}"
+            found += [_Model(cards | {name: row[name] for name in names}, where) for row in hdu.data]
+    return found
 
 
 def _chosen(models: list[_Model], detector: str | int | None, path: str | os.PathLike[str]) -> _Model:

@@ -22,7 +22,7 @@ from corontools.warp.gather import Rule
 from corontools.warp.gridpsf import GridPSF
 from corontools.warp.inputs import Inputs
 from corontools.warp.layers import Clip
-from corontools.warp.product import frame_hdus, native, whole, write
+from corontools.warp.product import frame_hdus, native, read_table, whole, write
 from corontools.warp.skymap import SkyMap
 from corontools.warp.tract import Patch
 
@@ -78,13 +78,14 @@ def read_coadd(path: str | os.PathLike[str]) -> Coadd:
     files.read(path)  # tells of files that are missing, cut short or no FITS
     if not whole(path):
         raise DataError(f"{path} isn't as it was written, its check sums differ; make it again")
-    with fits.open(path, memmap=False) as hdus:
+    with files.reading(path, "a coadd", RecursionError), fits.open(path, memmap=False) as hdus:
         try:
             header = hdus[0].header
             rule, patch = _rule(header), _patch(header)
             frame = MaskedImage(**{name: native(hdus[title].data) for title, name in PLANES.items()})
             depth, weight = (native(hdus[title].data) for title in ("DEPTH", "WEIGHT"))
-            tables = [_read_table(hdus, name) for name in ("VISITS", "CCDS")]
+            visits, ccds = read_table(hdus, "VISITS"), read_table(hdus, "CCDS") if "CCDS" in hdus else Table()
+            kind = "psfMatched" if str(header["PRODUCT"]).endswith(KINDS["psfMatched"]) else "direct"
         except KeyError as error:
             raise DataError(f"{path} is no coadd: {str(error).strip(chr(34))}; Coadd.save writes them") from error
         psf = None
@@ -92,8 +93,7 @@ def read_coadd(path: str | os.PathLike[str]) -> Coadd:
             psf = GridPSF(hdus["PSF"].data, hdus["PSFWEIGHT"].data, frame.shape, weight)
     meta = Meta.from_headers(header, {}).with_(unit="nJy", history=())
     lines = tuple(history_lines(tuple(str(line) for line in header.get("HISTORY", ()))))
-    kind = "psfMatched" if str(header["PRODUCT"]).endswith(KINDS["psfMatched"]) else "direct"
-    return Coadd(frame, depth, weight, psf, Inputs(*tables), patch, rule, _plain(meta), kind=kind, history=lines)
+    return Coadd(frame, depth, weight, psf, Inputs(visits, ccds), patch, rule, _plain(meta), kind=kind, history=lines)
 
 
 def _primary(coadd: Coadd, kind: str) -> fits.PrimaryHDU:
@@ -142,12 +142,6 @@ def _place(header: fits.Header) -> fits.Header:
     for key in ("EXTNAME", "BUNIT"):
         made.remove(key, ignore_missing=True)
     return made
-
-
-def _read_table(hdus: fits.HDUList, name: str) -> Table:
-    if name == "CCDS" and name not in hdus:
-        return Table()
-    return Table.read(hdus, hdu=name, character_as_bytes=False)
 
 
 def _plain(meta: Meta) -> Meta:

@@ -29,7 +29,18 @@ from corontools.warp.warper import Warper
 if TYPE_CHECKING:
     from corontools.warp.warp import Warp
 
-__all__ = ["Glance", "config_of", "glance", "native", "read_warp", "save_warp", "warp_hdus", "warp_name", "whole"]
+__all__ = [
+    "Glance",
+    "config_of",
+    "glance",
+    "native",
+    "read_table",
+    "read_warp",
+    "save_warp",
+    "warp_hdus",
+    "warp_name",
+    "whole",
+]
 
 # cards of what the exposure was
 EXPOSURE = ("filename", "telescope", "instrument", "target", "mjd", "exposure_time")
@@ -134,14 +145,14 @@ def read_warp(path: str | os.PathLike[str]) -> Warp:
     files.read(path)  # tells of files that are missing, cut short or no FITS
     if not whole(path):
         raise DataError(f"{path} isn't as it was written, its check sums differ; make it again")
-    with fits.open(path, memmap=False) as hdus:
+    with files.reading(path, "a warp", RecursionError), fits.open(path, memmap=False) as hdus:
         try:
             primary, patch = hdus[0].header, _patch(hdus[0].header)
             frame = MaskedImage(*(native(hdus[name].data) for name in ("IMAGE", "MASK", "VARIANCE")))
             warper = Warper(
                 primary["KERNEL"], primary["STEP"], primary["TOLERANC"], primary["CONSERVE"], primary["GROWN"]
             )
-            inputs = Inputs(*(Table.read(hdus, hdu=name, character_as_bytes=False) for name in ("VISITS", "CCDS")))
+            inputs = Inputs(*(read_table(hdus, name) for name in ("VISITS", "CCDS")))
             source = _psf(hdus, len(inputs.ccds), patch, warper)
             kind = _kind(primary)
             convolved = None if kind == "direct" or source is None else read_convolved(kind, hdus, frame, source)
@@ -152,6 +163,13 @@ def read_warp(path: str | os.PathLike[str]) -> Warp:
     psf = source if convolved is None else convolved.psf
     reason, config = (str(primary.get(key, "")) for key in ("REASON", "CONFIG"))
     return Warp(frame, psf, patch, warper, inputs, meta, reason, config, kind, convolved, history=lines)
+
+
+def read_table(hdus: fits.HDUList, name: str) -> Table:
+    """A table by the name of its extension; `Table.read` alone takes another where it lacks."""
+    if name not in hdus:
+        raise KeyError(f"it has no table {name}")
+    return Table.read(hdus, hdu=name, character_as_bytes=False)
 
 
 class Glance(NamedTuple):
@@ -172,10 +190,11 @@ def glance(path: str | os.PathLike[str]) -> Glance:
         If the file can't be read or is no warp.
     """
     header = files.read(path)[0].header
-    try:
-        return Glance(_kind(header), str(header["FILTER"]), _patch(header), header["VISIT"])
-    except KeyError as error:
-        raise DataError(f"{path} is no warp: {str(error).strip(chr(34))}; Warp.save writes them") from error
+    with files.reading(path, "a warp", RecursionError):
+        try:
+            return Glance(_kind(header), str(header["FILTER"]), _patch(header), header["VISIT"])
+        except KeyError as error:
+            raise DataError(f"{path} is no warp: {str(error).strip(chr(34))}; Warp.save writes them") from error
 
 
 def _kind(header: fits.Header) -> str:
@@ -185,12 +204,13 @@ def _kind(header: fits.Header) -> str:
 def whole(path: str | os.PathLike[str]) -> bool:
     """Whether a file is as it was written, by its check sums."""
     try:
+        files.read(path)  # a header that announces too much isn't read
         # astropy doesn't close a file that it fails to read
         with Path(path).open("rb") as file, warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             hdus = fits.open(file, memmap=False, lazy_load_hdus=False, checksum=True)
             summed = len(hdus) > 1 and all("CHECKSUM" in hdu.header for hdu in hdus)
-    except files.UNREADABLE:
+    except (DataError, *files.UNREADABLE):
         return False
     return summed and not any(issubclass(one.category, AstropyUserWarning) for one in told)
 
@@ -198,8 +218,8 @@ def whole(path: str | os.PathLike[str]) -> bool:
 def config_of(path: str | os.PathLike[str]) -> str:
     """What a warp was made with, see `reuse.configuration`; "" where the file doesn't tell."""
     try:
-        return str(fits.getheader(path, 0).get("CONFIG", ""))
-    except files.UNREADABLE:
+        return str(files.read(path)[0].header.get("CONFIG", ""))
+    except (DataError, OSError):
         return ""
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from corontools.errors import DataError
+from corontools.fits import one_line
 from corontools.warp.sky import outline
-from corontools.warp.tract import Patch, Tiling, Tract
+from corontools.warp.tract import NO_VALUES, Patch, Tiling, Tract
 
 __all__ = ["Patch", "SkyMap", "Tiling", "Tract"]
 
@@ -109,8 +110,9 @@ class SkyMap:
         """
         try:
             return cls(tuple(Tract.from_values(one) for one in json.loads(text)["tracts"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"that is no sky map in JSON: {error}; make one with SkyMap(...).to_json()") from error
+        except NO_VALUES as error:
+            text = one_line(error)
+            raise DataError(f"that is no sky map in JSON: {text}; make one with SkyMap(...).to_json()") from error
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write it as JSON.
@@ -136,6 +138,9 @@ class SkyMap:
             If the file can't be read or holds no sky map.
         """
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             raise DataError(f"{path} can't be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is no text in UTF-8; make a sky map with SkyMap(...).save") from error
+        return cls.from_json(text)

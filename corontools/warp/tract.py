@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from corontools.errors import DataError
+from corontools.fits import one_line
 from corontools.warp.box import Box
 from corontools.warp.sky import sky_wcs
 
-__all__ = ["Patch", "Tiling", "Tract"]
+__all__ = ["NO_VALUES", "Patch", "Tiling", "Tract"]
 
 PROJECTIONS = ("TAN", "STG")
+# what a text that isn't one of ours can raise
+NO_VALUES = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+# of a number that tells a place or size
+LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,12 @@ class Tiling:
 
     def __post_init__(self) -> None:
         if self.projection not in PROJECTIONS:
-            raise DataError(f"a tract is projected by {' or '.join(PROJECTIONS)}, found {self.projection!r}")
-        if not (self.pixel_scale > 0 and min(self.patch) >= 1 and self.border >= 0 and self.overlap >= 0):
-            raise DataError(f"pixel scale and patches are positive, border and overlap not negative; found {self}")
+            raise DataError(f"a tract is projected by {' or '.join(PROJECTIONS)}, found {str(self.projection)[:40]!r}")
+        _check("pixel scale", self.pixel_scale, (), above=0)
+        _check("patches", self.patch, (2,), whole=True, above=0)
+        _check("border", self.border, (), whole=True, above=-1)
+        _check("rotation", self.rotation, ())
+        _check("overlap", self.overlap, (), above=-1e-9)
 
     @property
     def cd(self) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -98,6 +106,18 @@ class Tract:
     shape: tuple[int, int]
     tiling: Tiling = field(default_factory=Tiling)
     given_cd: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+    def __post_init__(self) -> None:
+        _check("number", self.number, (), whole=True, above=-1)
+        _check("center", self.center, (2,))
+        _check("crpix", self.crpix, (2,))
+        _check("shape", self.shape, (2,), whole=True, above=0)
+        if abs(self.center[1]) > 90:
+            raise DataError(f"declinations are -90 to 90 deg, found {self.center[1]}")
+        if self.given_cd is not None:
+            _check("CD matrix", self.given_cd, (2, 2))
+            if not abs(np.linalg.det(self.given_cd)) > 0:
+                raise DataError(f"the CD matrix has no inverse: {self.given_cd}")
 
     @classmethod
     def around(
@@ -276,8 +296,23 @@ class Patch:
             found = json.loads(text)
             x, y = found["index"]
             return Tract.from_values(found["tract"])[int(x), int(y)]
-        except (ValueError, KeyError, TypeError, LookupError) as error:
-            raise DataError(f"that is no patch in JSON: {error}; make one with Patch.to_json()") from error
+        except (*NO_VALUES, LookupError) as error:
+            raise DataError(f"that is no patch in JSON: {one_line(error)}; make one with Patch.to_json()") from error
+
+
+def _check(what: str, value: Any, shape: tuple[int, ...], *, whole: bool = False, above: float = -np.inf) -> None:
+    """Numbers of this shape, finite and greater than `above`; they may come from a file."""
+    try:
+        found = np.asarray(value)
+        right = found.shape == shape and found.dtype.kind in ("iu" if whole else "iuf")
+        right = right and bool((np.isfinite(found) & (found > above) & (abs(found) < LARGEST)).all())
+    except (ValueError, OverflowError):  # lists of several lengths, integers of many digits
+        right = False
+    if not right:
+        kind = "positive " if above == 0 else "" if above == -np.inf else "not negative "
+        kind += "whole " if whole else ""
+        numbers = f"a {kind}number" if not shape else f"{' x '.join(map(str, shape))} {kind}numbers"
+        raise DataError(f"the {what} of a tract: {numbers} below {LARGEST:g}; found {str(value)[:60]!r}")
 
 
 def _tuples(value: Any) -> Any:

@@ -201,7 +201,7 @@ def test_what_is_no_model_is_refused(tmp_path, made, told):
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"none.psf can't be read as FITS"):
+    with pytest.raises(DataError, match=r"none.psf does not exist"):
         read_psfex(tmp_path / "none.psf")
     (tmp_path / "text.psf").write_text("PSF" * 1000)
     with pytest.raises(DataError, match=r"text.psf can't be read as FITS"):

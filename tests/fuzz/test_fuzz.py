@@ -13,7 +13,7 @@ from tests.fuzz.targets import TARGETS
 pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as on Linux")
 
 # a command computes; its files are read by the other targets
-QUICK = sorted(set(TARGETS) - {"cli", "skymap"})
+QUICK = sorted(set(TARGETS) - {"cli"})
 
 
 @pytest.mark.parametrize("name", QUICK)

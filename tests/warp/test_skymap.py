@@ -1,5 +1,7 @@
 """Tracts and patches on the sky."""
 
+import json
+
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -182,3 +184,25 @@ def test_what_can_not_be_a_tract_is_told(tools):
         SkyMap.around([tools.visit_image().with_(wcs=None)])
     with pytest.raises(DataError, match="between 0 and 90"):
         SkyMap.discrete([(0.0, 0.0, 0.0)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"center": [53.1, "north"]}, {"center": [53.1, -127.8]}, {"crpix": None}, {"shape": [1e3, 9]},
+        {"shape": [0, 5]}, {"shape": [[1], [2, 3]]}, {"number": 10**400}, {"given_cd": [[1, 1], [1, 1]]}, {"tiling": 7}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_a_sky_map_of_strange_values_is_told(change):
+    values = json.loads(SkyMap.discrete([(53.1, -27.8, 0.06)]).to_json())
+    values["tracts"][0] |= change
+    with pytest.raises(DataError, match=r"no sky map in JSON|of a tract|declinations|CD matrix"):
+        SkyMap.from_json(json.dumps(values))
+
+
+def test_what_is_no_text_of_a_sky_map_is_told(tmp_path):
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="no text in UTF-8"):
+        SkyMap.read(tmp_path / "bytes.json")
+    with pytest.raises(DataError, match="no sky map in JSON"):
+        SkyMap.from_json('{"tracts": ' + "[" * 100_000)
