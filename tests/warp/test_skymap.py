@@ -190,7 +190,8 @@ def test_what_can_not_be_a_tract_is_told(tools):
     "change",
     [
         {"center": [53.1, "north"]}, {"center": [53.1, -127.8]}, {"crpix": None}, {"shape": [1e3, 9]},
-        {"shape": [0, 5]}, {"shape": [[1], [2, 3]]}, {"number": 10**400}, {"given_cd": [[1, 1], [1, 1]]}, {"tiling": 7}, {"more": 1},
+        {"shape": [0, 5]}, {"shape": [[1], [2, 3]]}, {"number": 10**400}, {"given_cd": [[1, 1], [1, 1]]},
+        {"tiling": 7}, {"more": 1},
     ],
 )  # fmt: skip
 def test_a_sky_map_of_strange_values_is_told(change):
