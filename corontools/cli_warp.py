@@ -139,9 +139,9 @@ def warp_visit(item: Item, shared: Shared) -> Made:
 def coadd_patch(item: Item, shared: Shared) -> Made:
     """The coadd of a patch."""
     from corontools.warp import ArtifactRejection, Coadd
+    from corontools.warp.combine import matched_beside
 
-    args = shared.options
-    (name,) = (item.data,)
+    args, name = shared.options, item.data
 
     def write(part: Path) -> list[str]:
         reject = ArtifactRejection() if args.reject else None
@@ -149,7 +149,8 @@ def coadd_patch(item: Item, shared: Shared) -> Made:
         made.save(part, name=args.coadd)
         return [f"{name}: {row[0]}: {row[1]}" for row in made._rows()]
 
-    return shared.recipe.make(item.title, item.files, [name], write)
+    matched = [path for path in map(matched_beside, item.files) if path is not None] if args.reject else []
+    return shared.recipe.make(item.title, [*item.files, *matched], [name], write)
 
 
 def _warps(args: argparse.Namespace) -> list[Item]:

@@ -27,7 +27,7 @@ from corontools.warp.stamps import padded
 if TYPE_CHECKING:
     from corontools.warp.coadd import Coadd
 
-__all__ = ["Named", "combined", "covering", "exact_psf", "extended"]
+__all__ = ["Named", "combined", "covering", "exact_psf", "extended", "matched_beside"]
 
 
 class Named:
@@ -132,7 +132,7 @@ def _matched(warps: Iterable[Any], matched: Sequence[Any] | None) -> Sequence[An
     """PSF-matched images, one for each of the warps; those of files lie beside them."""
     if not isinstance(warps, Sequence):
         raise DataError("artefact rejection looks at the warps more than once; give a list of warps or files")
-    found = matched if matched is not None else [_beside(warp) for warp in warps]
+    found = matched if matched is not None else [matched_beside(warp) for warp in warps]
     if len(found) != len(warps):
         raise DataError(f"there are {len(warps)} warps and {len(found)} PSF-matched images; give one for each")
     lost = [k for k, (one, warp) in enumerate(zip(found, warps, strict=True)) if one is None and warp is not None]
@@ -144,7 +144,7 @@ def _matched(warps: Iterable[Any], matched: Sequence[Any] | None) -> Sequence[An
     return found
 
 
-def _beside(warp: Any) -> Path | None:
+def matched_beside(warp: Any) -> Path | None:
     """The psfMatchedWarp in the folder of a directWarp; None where there is none, or for a warp in memory."""
     if not isinstance(warp, str | os.PathLike):
         return None
