@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 import warnings
@@ -117,16 +118,15 @@ def test_an_interrupt_ends_the_loops_of_tasks(client):
     began = distributed.Event("began")
 
     def endless(_):
-        for i in progress(range(10**6), "wait", "s"):
+        for i in progress(range(6000), "wait", "s"):
             if i == 1:
                 distributed.Event("began").set()
             time.sleep(0.01)
 
     def interrupt():
         began.wait(timeout=30)
-        import _thread
-
-        _thread.interrupt_main()
+        # as a key press: a real signal, which also ends the wait of a main thread that holds no Python code to run
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
