@@ -33,7 +33,7 @@ POINTS = 3
 def read_psfex(
     path: str | os.PathLike[str], *, detector: str | int | None = None, shape: tuple[int, int] | None = None
 ) -> PixelPSF:
-    """Read a PSF of PSFEx: a `.psf` file, or a table with a row for each detector.
+    """Read a PSF of PSFEx: a ".psf" file, or a table with a row for each detector.
 
     Parameters
     ----------
