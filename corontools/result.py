@@ -233,4 +233,5 @@ def fingerprint(array: np.ndarray) -> str:
     percentiles = " ".join(f"{value:.4g}" for value in np.percentile(finite, (0, 25, 50, 75, 100)))
     height = finite - finite.min()
     balance = float(height @ np.linspace(-1, 1, finite.size) / height.sum()) if height.any() else 0.0
-    return f"{shape} {100 * finite.size / array.size:.4g}% {percentiles} {balance:.4f}"
+    # no zero is negative: its sign would be that of the last rounding
+    return f"{shape} {100 * finite.size / array.size:.4g}% {percentiles} {round(balance, 4) + 0.0:.4f}"
