@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import gc
 import os
 import sys
 import tempfile
 import threading
-import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from typing import Any
 import numpy as np
 
 PROCESS = Path("/proc/self")
+PACKAGES = ("corontools", "corontools_widgets")
+M_ARENA_MAX = -8  # of glibc's malloc.h
 # bytes from which an array is counted: smaller ones are no images
 LARGE = 8192
 # seconds for threads that are about to end
@@ -39,8 +39,6 @@ class Held:
         Models of ipywidgets, and their connections.
     files : int
         Files and folders among the temporary ones.
-    arrays : int
-        Arrays of 8 kB and more that own their values.
     kept, warned : int
         Results in caches of functions of ours, warnings that modules remember.
     """
@@ -52,14 +50,12 @@ class Held:
     widgets: int
     comms: int
     files: int
-    arrays: int
     kept: int
     warned: int
 
     @classmethod
     def now(cls, folder: Path | None = None) -> Held:
         """Counted after garbage is collected; temporary files are those in the folder."""
-        ended()
         gc.collect()
         folder = Path(tempfile.gettempdir()) if folder is None else folder
         return cls(
@@ -70,7 +66,6 @@ class Held:
             widgets=len(_widgets()),
             comms=len(_comms()),
             files=sum(1 for _ in folder.rglob("*")),
-            arrays=len(arrays()),
             kept=sum(caches().values()),
             warned=sum(len(getattr(module, "__warningregistry__", ())) for module in list(sys.modules.values())),
         )
@@ -79,6 +74,16 @@ class Held:
         """By how much the numbers are greater than before, of those that are."""
         change = {one.name: getattr(self, one.name) - getattr(before, one.name) for one in fields(self)}
         return {name: by for name, by in change.items() if by > 0}
+
+
+def one_pool() -> None:
+    """Let all threads take memory from one pool of glibc; to be called before any thread is begun.
+
+    Else each of up to eight per processor has its own, in which holes stay between what is in use: memory that grows
+    by steps until all have been through the largest job, whether or not anything is kept.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 1)
 
 
 def memory() -> dict[str, float]:
@@ -90,11 +95,9 @@ def memory() -> dict[str, float]:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    sizes = {line.split(":")[0]: line.split() for line in lines("smaps_rollup")}
-    size = {name: int(words[1]) / 1024 for name, words in sizes.items() if words[-1] == "kB"}
-    if not size:
-        return {}
-    return {"private": size["Private_Clean"] + size["Private_Dirty"], "resident": size["Rss"]}
+    sizes = {words[0]: int(words[1]) / 1024 for words in map(str.split, lines("smaps_rollup")) if words[-1] == "kB"}
+    # pages of libraries count as private or not as other processes come and go
+    return {"private": sizes["Anonymous:"], "resident": sizes["Rss:"]} if sizes else {}
 
 
 def lines(name: str) -> list[str]:
@@ -112,10 +115,10 @@ def descriptors() -> dict[str, str]:
     return found
 
 
-def ended() -> None:
-    """Wait for threads that nobody waits for, such as those of a view that was closed."""
+def ended(there: Collection[threading.Thread]) -> None:
+    """Wait for threads that nobody waits for, such as those of a view that was closed; not for those of before."""
     for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
+        if thread not in there and not thread.daemon:
             thread.join(ENDING)
 
 
@@ -145,12 +148,9 @@ def _items() -> Iterator[Any]:
 
 def caches() -> dict[str, int]:
     """Results that functions of ours keep (`lru_cache`), by their names."""
-    kept: dict[str, int] = {}
-    for one in gc.get_objects():
-        if type(one) is functools._lru_cache_wrapper and one.__module__.startswith("corontools"):
-            name = f"{one.__module__}.{one.__qualname__}"
-            kept[name] = kept.get(name, 0) + one.cache_info().currsize
-    return kept
+    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in PACKAGES]
+    functions = {id(one): one for module in ours for one in vars(module).values() if hasattr(one, "cache_info")}
+    return {f"{one.__module__}.{one.__qualname__}": one.cache_info().currsize for one in functions.values()}
 
 
 def _widgets() -> Mapping[str, Any]:
@@ -161,8 +161,3 @@ def _widgets() -> Mapping[str, Any]:
 def _comms() -> Mapping[str, Any]:
     comm = sys.modules.get("comm")
     return {} if comm is None else comm.get_comm_manager().comms
-
-
-def watched(things: Iterable[Any]) -> list[weakref.ref[Any]]:
-    """References that don't hold the things: each gives None once its thing is gone."""
-    return [weakref.ref(one) for one in things]

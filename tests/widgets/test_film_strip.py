@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import traitlets as tl
@@ -49,3 +52,12 @@ def test_as_many_ticks_and_captions_as_frames(strip):
         strip.kept = [True]
     with pytest.raises(DataError, match="2 frames, but 1 captions"):
         FilmStrip(np.zeros((2, 8, 8)), [["a"]], label="references")
+
+
+def test_a_strip_that_was_closed_is_let_go():
+    strip = FilmStrip(np.zeros((2, 8, 8)), [["a"], ["b"]], label="references")
+    gone = weakref.ref(strip)
+    strip.close()
+    del strip
+    gc.collect()
+    assert gone() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import weakref
 import zlib
@@ -184,6 +185,15 @@ def test_closing_frees_the_frames(cube):
     assert pane._first == b""
 
 
+def test_a_pane_that_was_closed_is_let_go(cube):
+    pane = ImagePane(cube)
+    gone = weakref.ref(pane)
+    pane.close()
+    del pane
+    gc.collect()
+    assert gone() is None
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -242,7 +252,7 @@ def test_large_frames_are_averaged_and_positions_stay_those_of_the_whole_image()
 
 
 def test_the_javascript_sets_no_markup_and_loads_nothing():
-    source = (ImagePane._esm.__str__(), ImagePane._css.__str__())
+    source = (ImagePane._esm, ImagePane._css)
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "http://", "https://", "import "):
         found = [text.replace("http://www.w3.org/2000/svg", "").count(word) for text in source]
         assert found == [0, 0], word

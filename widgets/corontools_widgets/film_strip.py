@@ -61,8 +61,9 @@ class FilmStrip(anywidget.AnyWidget):
     >>> strip.close()
     """
 
-    _esm = HERE / "film_strip.js"
-    _css = HERE / "film_strip.css"
+    # as text: anywidget would keep every strip for as long as it looks at a file
+    _esm = (HERE / "film_strip.js").read_text("utf-8")
+    _css = (HERE / "film_strip.css").read_text("utf-8")
 
     chosen = tl.Int(0).tag(sync=True)
     kept = tl.List(tl.Bool()).tag(sync=True)

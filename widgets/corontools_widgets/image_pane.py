@@ -164,8 +164,9 @@ class ImagePane(anywidget.AnyWidget):
     >>> pane.close()
     """
 
-    _esm = HERE / "image_pane.js"
-    _css = HERE / "image_pane.css"
+    # as text: anywidget would keep every pane for as long as it looks at a file
+    _esm = (HERE / "image_pane.js").read_text("utf-8")
+    _css = (HERE / "image_pane.css").read_text("utf-8")
 
     frame = traitlets.Int(0).tag(sync=True)
     compare = traitlets.Int(-1).tag(sync=True)
