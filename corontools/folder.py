@@ -45,15 +45,7 @@ def staged(
         If the folder is a file or can't be made.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file, not a folder; name another")
-    there = [name for name in names if (folder / name).exists()]
-    linked = [name for name in names if (folder / name).parent != folder and (folder / name).parent.is_symlink()]
-    if linked:
-        raise DataError(f"{(folder / linked[0]).parent} is a link to another place; remove it, or name another folder")
-    if there and not overwrite:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise FileExistsError(f"{folder} holds {there[0]}{more} already; choose another folder, or --overwrite")
+    _check_free(folder, names, overwrite=overwrite)
     with removed_on_failure(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +57,24 @@ def staged(
                 if name not in optional or (Path(part) / name).exists():
                     (folder / name).parent.mkdir(exist_ok=True)
                     (Path(part) / name).replace(folder / name)
+
+
+def _check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Whether files of these names may come into a folder."""
+    _check_folder(folder)
+    parents = {(folder / name).parent for name in names} - {folder}
+    linked = next((parent for parent in parents if parent.is_symlink()), None)
+    if linked is not None:
+        raise DataError(f"{linked} is a link to another place; remove it, or name another folder")
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise FileExistsError(f"{folder} holds {there[0]}{more} already; choose another folder, or --overwrite")
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file, not a folder; name another")
 
 
 @contextmanager
@@ -82,8 +92,7 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[str]:
     from filelock import FileLock, Timeout
 
     folder, run = Path(folder), uuid.uuid4().hex
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file, not a folder; name another")
+    _check_folder(folder)
     new, hidden = not folder.exists(), folder / KEPT
     if hidden.is_symlink():
         raise DataError(f"{hidden} is a link to another place; remove it")
